@@ -1,0 +1,265 @@
+//! `fleet run`: from the words of the command line to the exit code of the run.
+
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use console::Term;
+use indicatif::ProgressDrawTarget;
+
+use super::args::{Source, sort_out};
+use super::load::{self, Ready};
+use super::{Shell, Trouble, env, plan};
+use crate::engine::{self, Job, Options, RunError};
+use crate::model::Fleet;
+use crate::policy::ExitCode;
+use crate::report::ci::Ci;
+use crate::report::{Human, Json, OutputMode, Rerun, Sinks, human};
+use crate::store::state::{LockError, StateDir};
+
+/// Run tasks and what they need, judge them, and write receipts
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Tasks are names, patterns ('lint*') or tags (tag:ci); without any, everything in the file is run.
+A word that ends in .toml, .yaml, .yml or .json, with or without .example behind it, is the fleet file.
+The exit code says how it went: see `fleet help exit-codes`.")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line, and they mean nothing together"
+)]
+pub struct RunArgs {
+    /// The fleet file and the tasks to run
+    #[arg(value_name = "FILE|TASK")]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub source: Source,
+    /// Leave out tasks, and what needs them, as often as needed
+    #[arg(long, value_name = "PATTERN")]
+    pub except: Vec<String>,
+    /// How many tasks at once, at most
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<NonZeroU32>,
+    /// After a failure, go on with what does not need the failed task
+    #[arg(short, long, conflicts_with = "fail_fast")]
+    pub keep_going: bool,
+    /// After a failure, stop what runs and start nothing more
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Say what would run, and run nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Print each event as a line of JSON on standard output, and everything for people on standard error
+    #[arg(long)]
+    pub json: bool,
+    /// How to show what tasks print [default: grouped]
+    #[arg(short, long, value_enum, value_name = "HOW")]
+    pub output: Option<OutputMode>,
+    /// No live display; a line per event instead
+    #[arg(long)]
+    pub no_progress: bool,
+    /// As a CI wants it: --no-progress --output grouped --keep-going, and the marks of GitHub Actions or GitLab
+    #[arg(long)]
+    pub ci: bool,
+}
+
+/// Carries out the run.
+///
+/// # Errors
+/// When there is nothing to run, or it could not begin.
+pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
+    let jobs = args.jobs.map(NonZeroU32::get);
+    let mut facts = load::facts();
+    facts.jobs = jobs;
+    let ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
+    if ready.selection.is_empty() {
+        return Err(Trouble::Other(ExitCode::NothingSelected, "nothing is selected".to_owned()));
+    }
+    if let Some(text) = jobs.and_then(|jobs| too_few_slots(jobs, &ready.fleet)) {
+        // A closed standard error is no reason not to run.
+        let _ = writeln!(io::stderr(), "warning: {text}");
+    }
+    if args.dry_run {
+        plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
+        return Ok(ExitCode::Passed);
+    }
+    let words = sort_out(&args.words, args.source.file.as_deref())?;
+    let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
+    let Ready { fleet, graph, selection, map, .. } = ready;
+    // The trees of the file are as large as the fleet; a run has no more use for them.
+    drop(map);
+    let state = StateDir::of(&fleet.workspace);
+    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()? };
+    let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
+    match engine::run(&job, &mut sinks) {
+        Ok(outcome) => Ok(outcome.exit),
+        Err(RunError::Lock(busy @ LockError::Locked { .. })) => {
+            Err(Trouble::Other(ExitCode::StateBusy, busy.to_string()))
+        }
+        Err(error) => Err(Trouble::Other(ExitCode::NotWritten, format!("the run could not be recorded: {error}"))),
+    }
+}
+
+/// What to say to someone who asks for more at once than the declared workers can carry.
+fn too_few_slots(jobs: u32, fleet: &Fleet) -> Option<String> {
+    let slots: u64 = fleet.workers.values().map(|worker| u64::from(worker.slots)).sum();
+    let who = if fleet.workers.len() == 1 { "the worker has" } else { "the workers have" };
+    let unit = if slots == 1 { "slot" } else { "slots" };
+    (u64::from(jobs) > slots).then(|| format!("-j {jobs}, but {who} {slots} {unit}"))
+}
+
+impl RunArgs {
+    /// Whether a failure ends the run; `None` leaves it to the fleet file. What is said outright beats `--ci`.
+    #[must_use]
+    pub fn fail_fast(&self) -> Option<bool> {
+        match (self.fail_fast, self.keep_going || self.ci) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
+    /// The command line that runs a part of this again, from the same folder.
+    #[must_use]
+    pub fn rerun(&self, named: Option<&Path>, selection: &[String]) -> Rerun {
+        let mut command = vec!["fleet".to_owned(), "run".to_owned()];
+        if let Some(file) = named {
+            command.extend(["-f".to_owned(), file.display().to_string()]);
+        }
+        command.extend(self.source.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
+        let except = self.except.iter().flat_map(|pattern| ["--except".to_owned(), pattern.clone()]);
+        Rerun { command, selection: selection.iter().cloned().chain(except).collect() }
+    }
+
+    /// Everyone who listens to the run: people, and with `--json` programs.
+    #[must_use]
+    pub fn sinks(&self, rerun: Rerun, shell: Shell) -> Sinks {
+        let (terminal, paint) = if self.json {
+            (io::stderr().is_terminal(), shell.stderr())
+        } else {
+            (io::stdout().is_terminal(), shell.stdout())
+        };
+        let to: Box<dyn Write> = if self.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        let human = Human::new(human::Options {
+            to,
+            terminal,
+            paint,
+            size: || Term::stderr().size(),
+            output: self.output.unwrap_or_default(),
+            // A colour is not a dumb terminal's only lack: it cannot move the cursor either.
+            live: self
+                .wants_live(io::stderr().is_terminal(), env("TERM").as_deref())
+                .then(|| (ProgressDrawTarget::stderr_with_hz(human::DRAWS_PER_SECOND), shell.stderr())),
+            ci: if self.ci { Ci::detect(env) } else { Ci::None },
+            rerun,
+        });
+        let sinks = Sinks::default().with(human);
+        if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }
+    }
+
+    fn wants_live(&self, terminal: bool, term: Option<&str>) -> bool {
+        terminal && !self.no_progress && !self.ci && term.is_some_and(|term| term != "dumb")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::sort_out;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    fn parse(line: &str) -> Result<RunArgs, clap::Error> {
+        Line::try_parse_from(["run"].into_iter().chain(line.split_whitespace())).map(|line| line.args)
+    }
+
+    #[test]
+    fn the_help_of_a_run_looks_like_this() {
+        use clap::CommandFactory as _;
+        insta::assert_snapshot!(Line::command().name("run").render_help(), @"
+    Run tasks and what they need, judge them, and write receipts
+
+    Usage: run [OPTIONS] [FILE|TASK]...
+
+    Arguments:
+      [FILE|TASK]...  The fleet file and the tasks to run
+
+    Options:
+      -f, --file <FILE>       The fleet file; without it, the nearest fleet.toml, .yaml, .yml or .json
+                              in this folder or above
+          --set <KEY=VALUE>   Set a variable of the file, as often as needed
+          --except <PATTERN>  Leave out tasks, and what needs them, as often as needed
+      -j, --jobs <N>          How many tasks at once, at most
+      -k, --keep-going        After a failure, go on with what does not need the failed task
+          --fail-fast         After a failure, stop what runs and start nothing more
+      -n, --dry-run           Say what would run, and run nothing
+          --json              Print each event as a line of JSON on standard output, and everything for
+                              people on standard error
+      -o, --output <HOW>      How to show what tasks print [default: grouped] [possible values: grouped,
+                              stream, on-fail, quiet]
+          --no-progress       No live display; a line per event instead
+          --ci                As a CI wants it: --no-progress --output grouped --keep-going, and the
+                              marks of GitHub Actions or GitLab
+      -h, --help              Print help (see more with '--help')
+
+    Tasks are names, patterns ('lint*') or tags (tag:ci); without any, everything in the file is run.
+    A word that ends in .toml, .yaml, .yml or .json, with or without .example behind it, is the fleet
+    file.
+    The exit code says how it went: see `fleet help exit-codes`.
+    ");
+    }
+
+    #[test]
+    fn options_may_stand_between_the_words() {
+        let args = parse("build fleet.toml.example -j 3 test --set a=b --set c= --except x* -o on-fail").unwrap();
+        let words = sort_out(&args.words, args.source.file.as_deref()).unwrap();
+        assert_eq!(words.file.as_deref(), Some(Path::new("fleet.toml.example")));
+        assert_eq!(words.rest, ["build", "test"]);
+        assert_eq!(args.jobs.map(NonZeroU32::get), Some(3));
+        assert_eq!(args.source.set, [("a".into(), "b".into()), ("c".into(), String::new())]);
+        assert_eq!(args.except, ["x*"]);
+        assert_eq!(args.output, Some(OutputMode::OnFail));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in ["-j 0", "-j many", "--set novalue", "--set =x", "-k --fail-fast", "--output loud", "--no-such"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn ci_gives_way_to_what_is_said_outright() {
+        for (line, fail_fast) in [
+            ("", None),
+            ("--ci", Some(false)),
+            ("--keep-going", Some(false)),
+            ("--fail-fast", Some(true)),
+            ("--ci --fail-fast", Some(true)),
+        ] {
+            assert_eq!(parse(line).unwrap().fail_fast(), fail_fast, "{line}");
+        }
+        assert!(parse("").unwrap().wants_live(true, Some("xterm")));
+        for line in ["--ci", "--no-progress"] {
+            assert!(!parse(line).unwrap().wants_live(true, Some("xterm")), "{line}");
+        }
+        for (terminal, term) in [(false, Some("xterm")), (true, Some("dumb")), (true, None)] {
+            assert!(!parse("").unwrap().wants_live(terminal, term));
+        }
+    }
+
+    #[test]
+    fn the_same_command_runs_again() {
+        let args = parse("x.toml build --set a=b --except lint").unwrap();
+        let rerun = args.rerun(Some(Path::new("x.toml")), &["build".to_owned()]);
+        assert_eq!(rerun.command, ["fleet", "run", "-f", "x.toml", "--set", "a=b"]);
+        assert_eq!(rerun.selection, ["build", "--except", "lint"]);
+    }
+}

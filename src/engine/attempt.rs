@@ -1,0 +1,537 @@
+//! One attempt, from the slot it holds to the receipt it leaves.
+//! Its phases: `Preparing` (a job reads its inputs) → `Running` → `Commanding` (programs of `command` scorers, one at a
+//! time in the same slot) → `Judging` (a job scores and collects) → settled. A task with nothing to read or to judge
+//! but its exit code passes from one to the other without a job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::judge::{self, Judged};
+use super::launch::{self, Prepared, Refused};
+use super::preflight;
+use super::receipts::Told;
+use super::writes::Snapshot;
+use super::{Engine, GRACE, start_link, stream};
+use crate::digest::Digest;
+use crate::id::{Attempt, TaskId, WorkerId};
+use crate::journal::{Event, LogWriter, Stream};
+use crate::model::Task;
+use crate::policy::verdict::{CancelledBy, Ended, How, TimeLimit};
+use crate::protocol::receipt::TaskResult;
+use crate::schedule::{Input, SkipCause, StopCause};
+use crate::scorer::{self, CommandEnd, CommandHow, SCORE_BYTES_MAX, Wants};
+use crate::supervisor::frame::{self, EndedBy, Exited};
+use crate::time::{Millis, Stamp};
+
+/// An attempt that holds a slot.
+pub(super) struct Flight {
+    pub task: TaskId,
+    pub attempt: Attempt,
+    pub worker: WorkerId,
+    pub started: Millis,
+    pub started_at: Stamp,
+    pub log: Option<LogWriter>,
+    /// The first bytes of each stream, as many as the scorers look at.
+    pub stdout: Capture,
+    pub stderr: Capture,
+    /// What was run, the program as it was found.
+    pub argv: Box<[Box<str>]>,
+    pub inputs_digest: Option<Digest>,
+    /// The workspace before it ran, when its writes are checked.
+    pub before: Option<Snapshot>,
+    /// Tasks that ran at any time while it did; kept only when its writes are checked.
+    pub beside: Vec<TaskId>,
+    /// Goes into the log before the next output.
+    heading: Option<String>,
+    stop: Option<StopCause>,
+    phase: Phase,
+}
+
+enum Phase {
+    Preparing,
+    Running,
+    Commanding {
+        exited: Box<Exited>,
+        ends: Vec<CommandEnd>,
+    },
+    Judging {
+        exited: Box<Exited>,
+    },
+    /// Between two of them, never at the end of a step.
+    Moving,
+}
+
+/// The start of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Capture {
+    pub bytes: Vec<u8>,
+    pub total: u64,
+    max: u64,
+}
+
+impl Capture {
+    fn up_to(max: Option<u64>) -> Self {
+        Self { max: max.unwrap_or(0), ..Self::default() }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let room = usize::try_from(self.max.saturating_sub(self.bytes.len() as u64)).unwrap_or(usize::MAX);
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+impl Flight {
+    /// The phase, to be replaced by the next one in the same step.
+    fn take_phase(&mut self) -> Phase {
+        std::mem::replace(&mut self.phase, Phase::Moving)
+    }
+
+    pub(super) fn on(&self, worker: WorkerId) -> bool {
+        self.worker == worker
+    }
+}
+
+/// What a job brought back.
+pub(super) enum Finished {
+    Prepared { n: u32, prepared: Prepared },
+    Judged { n: u32, judged: Judged },
+}
+
+impl Engine<'_> {
+    fn task(&self, id: TaskId) -> &Task {
+        &self.view.fleet.tasks[id]
+    }
+
+    // ── Preparing ────────────────────────────────────────────────────────
+
+    /// A slot is held: check what the task needs, read its inputs, start it.
+    pub(super) fn start(&mut self, id: TaskId, worker: WorkerId, attempt: Attempt) {
+        let n = self.number();
+        let fleet = &self.job.fleet;
+        let task = &fleet.tasks[id];
+        let Wants { stdout, stderr } = scorer::wants(&task.scorers);
+        let checks_writes = task.writable_paths.is_some();
+        let beside = if checks_writes { self.flights.values().map(|f| f.task).collect() } else { Vec::new() };
+        for other in self.flights.values_mut().filter(|f| f.before.is_some()) {
+            other.beside.push(id);
+        }
+        let flight = Flight {
+            task: id,
+            attempt,
+            worker,
+            started: self.now,
+            started_at: self.stamp(),
+            log: None,
+            stdout: Capture::up_to(stdout),
+            stderr: Capture::up_to(stderr),
+            argv: Box::default(),
+            inputs_digest: None,
+            before: checks_writes.then(Snapshot::default),
+            beside,
+            heading: None,
+            stop: None,
+            phase: Phase::Preparing,
+        };
+        self.flights.insert(n, flight);
+        self.in_flight.insert(id, n);
+        let lacking = preflight::lacking(fleet, task, &self.root, &mut self.environments);
+        if !lacking.is_empty() {
+            let why = lacking.into_iter().map(|one| one.why).collect::<Vec<_>>().join("; ");
+            return self.finish(n, How::NotStarted { error: &why }, None, Judged::default());
+        }
+        if launch::needs_reading(task) {
+            let (fleet, root) = (Arc::clone(fleet), Arc::clone(&self.root));
+            self.inbox.spawn(move || Finished::Prepared { n, prepared: launch::read(&fleet, id, &root) });
+        } else {
+            self.launch(n);
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        loop {
+            self.next_number = self.next_number.wrapping_add(1);
+            if !self.flights.contains_key(&self.next_number) {
+                return self.next_number;
+            }
+        }
+    }
+
+    pub(super) fn finished(&mut self, finished: Finished) {
+        match finished {
+            Finished::Prepared { n, prepared } => self.prepared(n, prepared),
+            Finished::Judged { n, judged } => {
+                let Some(flight) = self.flights.get_mut(&n) else { return };
+                let Phase::Judging { exited } = flight.take_phase() else { return };
+                self.finish_judged(n, &exited, judged);
+            }
+        }
+    }
+
+    fn prepared(&mut self, n: u32, prepared: Prepared) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        flight.inputs_digest = prepared.inputs_digest;
+        flight.before = prepared.before;
+        let id = flight.task;
+        for index in prepared.unmatched {
+            let task = self.task(id);
+            let pattern = task.inputs.as_ref().map_or("", |inputs| &*inputs[index]);
+            let text = format!("`{pattern}` among the inputs of `{}` matches no file", task.name);
+            self.warn(&text);
+        }
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        if let Some(cause) = flight.stop {
+            return self.finish_stopped(n, cause, None);
+        }
+        match prepared.error {
+            Some(error) => self.finish(n, How::NotStarted { error: &error }, None, Judged::default()),
+            None => self.launch(n),
+        }
+    }
+
+    /// Tells the worker's supervisor to start the process; the record of it goes out first, at the end of the turn.
+    fn launch(&mut self, n: u32) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        let (id, attempt, worker) = (flight.task, flight.attempt, flight.worker);
+        flight.phase = Phase::Running;
+        let spawn = match launch::spawn(self, id, attempt) {
+            Ok(spawn) => spawn,
+            Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
+        };
+        let (now, stamp) = (self.now, self.stamp());
+        let flight = flight_mut(self, n);
+        (flight.started, flight.started_at) = (now, stamp);
+        flight.argv = spawn.argv.iter().map(|arg| arg.as_str().into()).collect();
+        self.emit(Event::Starting { task: id, attempt, worker });
+        self.to_send.push((n, spawn));
+    }
+
+    /// Hands what is to be started to the supervisors, if the record of it could be written.
+    pub(super) fn send_all(&mut self, recorded: bool) {
+        for (n, spawn) in std::mem::take(&mut self.to_send) {
+            let Some(flight) = self.flights.get(&n) else { continue };
+            let worker = flight.worker;
+            if let (Some(cause), Phase::Running) = (flight.stop, &flight.phase) {
+                self.finish_stopped(n, cause, None);
+                continue;
+            }
+            let sent = if recorded { self.send(worker, n, &spawn) } else { Err("it could not be recorded".to_owned()) };
+            if let Err(why) = sent {
+                self.not_started(n, &why);
+            }
+        }
+    }
+
+    /// Puts a spawn into the worker's buffer, after starting its supervisor and telling it of the environment.
+    fn send(&mut self, worker: WorkerId, n: u32, spawn: &frame::Spawn) -> Result<(), String> {
+        let state = &mut self.links[worker];
+        if state.lost {
+            return Err("its worker is lost".to_owned());
+        }
+        if state.link.is_none() {
+            let link = start_link(self.job, &self.view, worker).map_err(|e| {
+                format!("the supervisor of worker `{}` did not start: {e}", self.view.fleet.workers[worker].name)
+            })?;
+            state.link = Some(link);
+        }
+        let Some(link) = &mut state.link else { return Err("the worker is lost".to_owned()) };
+        while state.environments <= spawn.env as usize {
+            let env = self.environments.frame(state.environments);
+            link.env(&env).map_err(|e| format!("the environment does not fit: {e}"))?;
+            state.environments += 1;
+        }
+        link.spawn(n, spawn).map_err(|e| format!("the command does not fit: {e}"))
+    }
+
+    // ── Running ──────────────────────────────────────────────────────────
+
+    pub(super) fn running(&mut self, n: u32, pid: u32) {
+        let Some(flight) = self.flights.get(&n) else { return };
+        if !matches!(flight.phase, Phase::Running) {
+            return;
+        }
+        let (task, attempt) = (flight.task, flight.attempt);
+        self.emit(Event::Running { task, attempt, pid });
+        self.tell(Input::Running(task));
+    }
+
+    pub(super) fn output(&mut self, n: u32, from: frame::Stream, bytes: &[u8]) {
+        let run_dir = self.run_dir();
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        let (task, attempt) = (flight.task, flight.attempt);
+        if let Phase::Commanding { ends, .. } = &mut flight.phase {
+            if let (Some(end), frame::Stream::Stdout) = (ends.last_mut(), from) {
+                let room = (SCORE_BYTES_MAX + 1).saturating_sub(end.stdout.len());
+                end.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        } else {
+            match from {
+                frame::Stream::Stdout => flight.stdout.push(bytes),
+                frame::Stream::Stderr => flight.stderr.push(bytes),
+            }
+        }
+        let name = &self.view.fleet.tasks[task].name;
+        let log = flight.log.get_or_insert_with(|| LogWriter::new(run_dir, name, attempt));
+        // What a scorer's program prints is the reason for its judgement, and stands behind what it judged.
+        let heading = flight.heading.take();
+        let written = heading.map_or(Ok(()), |heading| log.push(heading.as_bytes())).and_then(|()| log.push(bytes));
+        if let Err(error) = written {
+            self.disk_lost(&format!("a log cannot be written: {error}"));
+        }
+        let stream: Stream = stream(from);
+        self.emit(Event::Output { task, attempt, stream, bytes });
+    }
+
+    pub(super) fn not_started(&mut self, n: u32, error: &str) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        match &mut flight.phase {
+            Phase::Commanding { ends, .. } => {
+                if let Some(end) = ends.last_mut() {
+                    end.how = CommandHow::NotStarted(error.to_owned());
+                }
+                self.next_command(n);
+            }
+            _ => self.finish(n, How::NotStarted { error }, None, Judged::default()),
+        }
+    }
+
+    pub(super) fn exited(&mut self, n: u32, exited: Exited) {
+        if let Some(error) = &exited.exit_log_error {
+            // The exit is on no record of the supervisor's, so nothing new may rely on there being one.
+            self.disk_lost(&format!("the exit log cannot be written: {error}"));
+        }
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        if let Phase::Commanding { ends, .. } = &mut flight.phase {
+            if let Some(end) = ends.last_mut() {
+                end.how = command_end(&exited);
+                end.duration_ms = exited.wall_ms;
+            }
+            return self.next_command(n);
+        }
+        match (flight.stop, exited.ended_by) {
+            (None, None) if exited.code.is_some() => {
+                let id = flight.task;
+                flight.phase = Phase::Commanding { exited: Box::new(exited), ends: Vec::new() };
+                self.tell(Input::Judging(id));
+                self.next_command(n);
+            }
+            // Whoever was told to stop is not judged, also when it left by itself just before it heard of it.
+            (Some(cause), None | Some(EndedBy::Stop | EndedBy::Kill)) => self.finish_stopped(n, cause, Some(&exited)),
+            _ => self.finish_unjudged(n, &exited),
+        }
+    }
+
+    /// The connection to the attempt is gone.
+    pub(super) fn lost(&mut self, n: u32) {
+        let Some(flight) = self.flights.get(&n) else { return };
+        if matches!(flight.phase, Phase::Judging { .. } | Phase::Preparing) {
+            // Its process is over, or never was; the job still answers.
+            return;
+        }
+        if let Some(cause) = flight.stop {
+            return self.finish_stopped(n, cause, None);
+        }
+        self.finish(n, How::Lost { why: "its supervisor died" }, None, Judged::default());
+    }
+
+    pub(super) fn stop(&mut self, task: TaskId, cause: StopCause, force: bool) {
+        let Some(&n) = self.in_flight.get(&task) else { return };
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        flight.stop.get_or_insert(cause);
+        let worker = flight.worker;
+        if force && matches!(flight.phase, Phase::Preparing | Phase::Judging { .. }) {
+            // No process runs; the job's answer will find nobody.
+            return self.finish_stopped(n, cause, None);
+        }
+        if let Some(link) = &mut self.links[worker].link {
+            if force { link.kill(n) } else { link.stop(n, GRACE) }
+        }
+    }
+
+    // ── Judging ──────────────────────────────────────────────────────────
+
+    /// Starts the next program of a `command` scorer; after the last one, judges.
+    fn next_command(&mut self, n: u32) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        let Phase::Commanding { ends, .. } = &mut flight.phase else { return };
+        let id = flight.task;
+        let done = ends.len();
+        let fleet = Arc::clone(&self.job.fleet);
+        let commands = scorer::commands(&fleet.tasks[id].scorers);
+        if done == commands.len() || flight.stop.is_some() {
+            return self.judge(n);
+        }
+        ends.push(CommandEnd {
+            how: CommandHow::NotStarted("it was never told to run".to_owned()),
+            stdout: Vec::new(),
+            duration_ms: 0,
+        });
+        // We may be inside this worker's `receive`; the turn sends it.
+        self.commands_due.push(n);
+    }
+
+    /// Tells the supervisor of the program that `next_command` has made a place for.
+    pub(super) fn send_command(&mut self, n: u32) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        let Phase::Commanding { ends, .. } = &flight.phase else { return };
+        if flight.stop.is_some() {
+            return self.judge(n);
+        }
+        let (id, attempt) = (flight.task, flight.attempt);
+        let fleet = Arc::clone(&self.job.fleet);
+        let commands = scorer::commands(&fleet.tasks[id].scorers);
+        let command = &commands[ends.len() - 1];
+        flight.heading = Some(format!("[fleet: scorer {}]\n", command.scorer));
+        match launch::scorer_spawn(self, id, attempt, command) {
+            Ok(spawn) => self.to_send.push((n, spawn)),
+            Err(Refused(why)) => self.not_started(n, &why),
+        }
+    }
+
+    fn judge(&mut self, n: u32) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        let phase = flight.take_phase();
+        let Phase::Commanding { exited, ends } = phase else { return };
+        let id = flight.task;
+        if let Some(cause) = flight.stop {
+            return self.finish_stopped(n, cause, Some(&exited));
+        }
+        let code = exited.code.unwrap_or_default();
+        let request = judge::Request {
+            task: id,
+            exit_code: code,
+            stdout: std::mem::take(&mut flight.stdout),
+            stderr: std::mem::take(&mut flight.stderr),
+            ends,
+            before: flight.before.take(),
+            beside: std::mem::take(&mut flight.beside),
+        };
+        if judge::is_trivial(&self.view.fleet.tasks[id]) {
+            let judged = judge::trivial(&self.root, &request);
+            return self.finish_judged(n, &exited, judged);
+        }
+        flight_mut(self, n).phase = Phase::Judging { exited };
+        let store = match self.store() {
+            Ok(store) => store,
+            Err(error) => {
+                self.disk_lost(&format!("the store cannot be opened: {error}"));
+                return self.finish(n, How::Lost { why: "the store cannot be opened" }, None, Judged::default());
+            }
+        };
+        let (fleet, root) = (Arc::clone(&self.job.fleet), Arc::clone(&self.root));
+        self.inbox.spawn(move || {
+            let judged = judge::judge(&fleet, &judge::Places { root: &root, store: &store }, &request);
+            Finished::Judged { n, judged }
+        });
+    }
+
+    // ── Settling ─────────────────────────────────────────────────────────
+
+    /// The process came to its own end, and was judged.
+    fn finish_judged(&mut self, n: u32, exited: &Exited, judged: Judged) {
+        let how = How::Exited { code: exited.code.unwrap_or_default() };
+        self.finish(n, how, Some(exited), judged);
+    }
+
+    /// The process did not come to an end of its own that could be judged.
+    fn finish_unjudged(&mut self, n: u32, exited: &Exited) {
+        let Some(flight) = self.flights.get(&n) else { return };
+        let task = self.task(flight.task);
+        let limit = |time: Option<Duration>| time.unwrap_or_default();
+        let how = match (exited.ended_by, exited.signal) {
+            (Some(EndedBy::Timeout), _) => How::TimedOut { which: TimeLimit::Wall, limit: limit(task.timeout) },
+            (Some(EndedBy::IdleTimeout), _) => {
+                How::TimedOut { which: TimeLimit::Idle, limit: limit(task.idle_timeout) }
+            }
+            (Some(EndedBy::Stop | EndedBy::Kill | EndedBy::Shutdown), _) => {
+                How::Killed { why: "its supervisor was told to leave" }
+            }
+            (None, Some(signal)) => How::Signaled { signal },
+            (None, None) => How::Lost { why: "the supervisor reported neither exit code nor signal" },
+        };
+        self.finish(n, how, Some(exited), Judged::default());
+    }
+
+    fn finish_stopped(&mut self, n: u32, cause: StopCause, exited: Option<&Exited>) {
+        let fleet = Arc::clone(&self.job.fleet);
+        let by = match cause {
+            StopCause::FailFast(failed) => CancelledBy::FailFast { failed: &fleet.tasks[failed].name },
+            StopCause::Cancelled => CancelledBy::Person,
+            StopCause::RunTimeout => CancelledBy::RunTimeout { limit: fleet.policies.timeout.unwrap_or_default() },
+        };
+        self.finish(n, How::Cancelled { by }, exited, Judged::default());
+    }
+
+    /// The one end of every attempt: verdict, receipt, record, and on to the scheduler.
+    fn finish(&mut self, n: u32, how: How<'_>, exited: Option<&Exited>, judged: Judged) {
+        let Some(mut flight) = self.flights.remove(&n) else { return };
+        self.in_flight.remove(&flight.task);
+        let fleet = Arc::clone(&self.job.fleet);
+        let task = &fleet.tasks[flight.task];
+        let how = match &judged.error {
+            Some(why) => {
+                self.disk_lost(why);
+                How::Lost { why }
+            }
+            None => how,
+        };
+        let faults = judged.faults();
+        let verdict = crate::policy::verdict(&Ended {
+            how,
+            scorers: &task.scorers,
+            records: if task.scorers.is_empty() { &[] } else { &judged.records },
+            faults: &faults,
+            pass_score: task.pass_score,
+        });
+        let log = match flight.log.take().map(LogWriter::close).transpose() {
+            Ok(log) => log.flatten(),
+            Err(error) => {
+                self.disk_lost(&format!("a log cannot be written: {error}"));
+                None
+            }
+        };
+        let id = flight.task;
+        let receipt = self.receipt_of(flight, Told { exited, verdict, judged, log });
+        self.settle(id, &receipt);
+    }
+
+    /// A task that was never started.
+    pub(super) fn skipped(&mut self, id: TaskId, cause: SkipCause) {
+        let receipt = self.receipt_of_skip(id, cause);
+        self.record(id, &receipt);
+    }
+
+    fn settle(&mut self, id: TaskId, receipt: &crate::protocol::Receipt) {
+        self.record(id, receipt);
+        let result: TaskResult = receipt.result;
+        self.tell(Input::Settled { task: id, result });
+    }
+
+    fn record(&mut self, id: TaskId, receipt: &crate::protocol::Receipt) {
+        self.emit(Event::Settled { task: id, receipt });
+        let code = self.tally.add(id, receipt, self.task(id).allow_failure);
+        self.exit = self.exit.or_worse(code);
+    }
+
+    fn store(&mut self) -> std::io::Result<Arc<crate::store::Store>> {
+        if let Some(store) = &self.store {
+            return Ok(Arc::clone(store));
+        }
+        let store = Arc::new(crate::store::Store::open(self.job.state.path())?);
+        self.store = Some(Arc::clone(&store));
+        Ok(store)
+    }
+}
+
+fn flight_mut<'e>(engine: &'e mut Engine<'_>, n: u32) -> &'e mut Flight {
+    engine.flights.get_mut(&n).expect("the caller has just looked at this flight")
+}
+
+fn command_end(exited: &Exited) -> CommandHow {
+    match (exited.ended_by, exited.code, exited.signal) {
+        (Some(EndedBy::Timeout | EndedBy::IdleTimeout), ..) => CommandHow::TimedOut,
+        (_, Some(code), _) => CommandHow::Exited(code),
+        (_, None, Some(signal)) => CommandHow::Signaled(signal),
+        (_, None, None) => CommandHow::NotStarted("its end is unknown".to_owned()),
+    }
+}

@@ -1,0 +1,203 @@
+//! The environment of a task: a base list everyone gets, what the task lets through, what it sets.
+//! The base is captured once, and each distinct `pass_env` makes one shared environment that the supervisor is told
+//! of once, so that a task costs only its own few variables.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use globset::Glob;
+
+use crate::supervisor::frame::Env;
+
+/// What every task gets from the caller's environment when it is there. A trailing `*` stands for any ending.
+/// The list is part of the format: `book/src/reference/environment.md` prints it and a test holds the two against each other.
+pub(super) const BASE_ENV: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TERM",
+    "TMPDIR",
+    // Where toolchains keep themselves.
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "GOPATH",
+    "GOROOT",
+    "GOCACHE",
+    "GOMODCACHE",
+    "JAVA_HOME",
+    "NVM_DIR",
+    "VOLTA_HOME",
+    "PYENV_ROOT",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "RBENV_ROOT",
+    "NIX_PATH",
+    "NIX_PROFILES",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    // How the network is reached.
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// The variables of one environment, sorted by name.
+pub(crate) type Variables = Vec<(String, String)>;
+
+/// The caller's environment, and the shared environments made from it.
+pub(crate) struct Environments {
+    caller: Variables,
+    /// Given to every task by us.
+    own: Variables,
+    shared: Vec<Variables>,
+    by_pass: HashMap<Box<[Box<str>]>, usize>,
+    programs: HashMap<(String, String, PathBuf), Option<PathBuf>>,
+}
+
+/// Index of a shared environment, in the order they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SharedEnv(pub usize);
+
+impl Environments {
+    /// Returns also the names whose values are not UTF-8: they reach no task, and the run says so.
+    pub(crate) fn capture(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        own: Variables,
+    ) -> (Self, Vec<String>) {
+        let mut caller = Variables::new();
+        let mut unreadable = Vec::new();
+        for (name, value) in variables {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => caller.push((name, value)),
+                (Ok(name), Err(_)) => unreadable.push(name),
+                (Err(name), _) => unreadable.push(name.to_string_lossy().into_owned()),
+            }
+        }
+        caller.sort();
+        unreadable.sort();
+        let this = Self { caller, own, shared: Vec::new(), by_pass: HashMap::new(), programs: HashMap::new() };
+        (this, unreadable)
+    }
+
+    /// The shared environment for a `pass_env` list; the second value is it, when it is new.
+    pub(crate) fn shared_for(&mut self, pass: &[Box<str>]) -> (SharedEnv, Option<&Variables>) {
+        if let Some(&index) = self.by_pass.get(pass) {
+            return (SharedEnv(index), None);
+        }
+        let allowed = NameSet::of(BASE_ENV.iter().copied().chain(pass.iter().map(|p| &**p)));
+        let mut variables: Variables = self.caller.iter().filter(|(name, _)| allowed.has(name)).cloned().collect();
+        variables.extend(self.own.iter().cloned());
+        variables.sort();
+        let index = self.shared.len();
+        self.shared.push(variables);
+        self.by_pass.insert(pass.into(), index);
+        (SharedEnv(index), self.shared.last())
+    }
+
+    /// A shared environment as the supervisor is told of it; its id is its index.
+    pub(crate) fn frame(&self, index: usize) -> Env {
+        Env { id: u32::try_from(index).unwrap_or(u32::MAX), vars: self.shared[index].clone() }
+    }
+
+    /// A variable of the caller.
+    pub(crate) fn caller(&self, name: &str) -> Option<&str> {
+        find(&self.caller, name)
+    }
+
+    /// The value a task will see: what it sets, else what is shared.
+    pub(crate) fn value<'a>(
+        &'a self,
+        shared: SharedEnv,
+        set: &'a [(Box<str>, Box<str>)],
+        name: &str,
+    ) -> Option<&'a str> {
+        set.iter().find(|(n, _)| &**n == name).map(|(_, value)| &**value).or_else(|| find(&self.shared[shared.0], name))
+    }
+
+    /// The absolute path of a program as the task would find it: by PATH when it is a bare name, else from `cwd`.
+    /// Looked up once for each name, PATH and folder.
+    pub(crate) fn program(&mut self, name: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
+        // A bare name does not depend on the folder unless PATH has a relative entry, which `which_in` resolves there.
+        let folder =
+            if name.contains('/') || path.split(':').any(|p| !p.starts_with('/')) { cwd } else { Path::new("") };
+        let key = (name.to_owned(), path.to_owned(), folder.to_owned());
+        self.programs.entry(key).or_insert_with(|| which::which_in(name, Some(path), cwd).ok()).clone()
+    }
+}
+
+fn find<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
+    let at = variables.binary_search_by(|(n, _)| n.as_str().cmp(name)).ok()?;
+    Some(&variables[at].1)
+}
+
+/// Names, and globs of names.
+struct NameSet<'a> {
+    exact: Vec<&'a str>,
+    globs: Vec<globset::GlobMatcher>,
+}
+
+impl<'a> NameSet<'a> {
+    fn of(names: impl Iterator<Item = &'a str>) -> Self {
+        let (globs, mut exact): (Vec<_>, Vec<_>) = names.partition(|n| n.contains(['*', '?', '[']));
+        exact.sort_unstable();
+        // Patterns were checked when the file was read; one that does not compile matches nothing.
+        let globs = globs.into_iter().filter_map(|g| Glob::new(g).ok()).map(|g| g.compile_matcher()).collect();
+        Self { exact, globs }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.exact.binary_search(&name).is_ok() || self.globs.iter().any(|g| g.is_match(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn captured(vars: &[(&str, &str)]) -> Environments {
+        let own = vec![("FLEET_RUN_ID".into(), "r".into())];
+        Environments::capture(vars.iter().map(|(k, v)| ((*k).into(), (*v).into())), own).0
+    }
+
+    #[test]
+    fn a_task_sees_the_base_list_what_it_passes_and_nothing_else() {
+        let mut all = captured(&[("PATH", "/bin"), ("LC_ALL", "C"), ("MY_A", "1"), ("SECRET", "x"), ("EXACT", "2")]);
+        let (id, new) = all.shared_for(&["MY_*".into(), "EXACT".into()]);
+        let names: Vec<_> = new.unwrap().iter().map(|(n, _)| n.as_str()).collect();
+        assert_eq!(names, ["EXACT", "FLEET_RUN_ID", "LC_ALL", "MY_A", "PATH"]);
+        assert_eq!(all.shared_for(&["MY_*".into(), "EXACT".into()]), (id, None));
+        let (bare, new) = all.shared_for(&[]);
+        assert_ne!(bare, id);
+        assert_eq!(new.unwrap().len(), 3);
+        assert_eq!(all.value(bare, &[("PATH".into(), "/x".into())], "PATH"), Some("/x"));
+        assert_eq!(all.value(bare, &[], "PATH"), Some("/bin"));
+        assert_eq!(all.value(bare, &[], "SECRET"), None);
+        assert_eq!(all.caller("SECRET"), Some("x"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_utf_8_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let vars = [("BAD".into(), OsString::from_vec(vec![0xff])), ("PATH".into(), "/bin".into())];
+        let (_, unreadable) = Environments::capture(vars.into_iter(), Variables::new());
+        assert_eq!(unreadable, ["BAD"]);
+    }
+}

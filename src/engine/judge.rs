@@ -1,0 +1,192 @@
+//! The stage after a process: its scorers, its outputs, its artifacts. A job on the pool, except for the task that has
+//! nothing but its exit code.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::attempt::Capture;
+use super::writes::{self, Snapshot};
+use crate::id::TaskId;
+use crate::model::{Fleet, Task};
+use crate::policy::verdict::{FaultKind, FileFault};
+use crate::protocol::receipt::{ArtifactRef, OutputRef, ScorerRecord};
+use crate::scorer::{self, Captured, CommandEnd, Evidence};
+use crate::store::scan::{self, Scan, ScanError};
+use crate::store::{Root, Store};
+
+/// What the stage is given; owned, because it crosses to the pool.
+pub(super) struct Request {
+    pub task: TaskId,
+    pub exit_code: i32,
+    pub stdout: Capture,
+    pub stderr: Capture,
+    pub ends: Vec<CommandEnd>,
+    pub before: Option<Snapshot>,
+    pub beside: Vec<TaskId>,
+}
+
+/// What it found.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    pub records: Vec<ScorerRecord>,
+    pub outputs: Vec<OutputRef>,
+    pub artifacts: Vec<ArtifactRef>,
+    /// What is wrong with its files: missing, unreadable, or written where it may not write.
+    files: Vec<(FaultKind, String)>,
+    /// The writes were checked and could be laid at one door.
+    pub writes_checked: bool,
+    /// Something could not be kept that must be; the attempt then proves nothing.
+    pub error: Option<String>,
+}
+
+impl Judged {
+    pub(super) fn faults(&self) -> Vec<FileFault<'_>> {
+        self.files.iter().map(|(kind, path)| FileFault { kind: *kind, path }).collect()
+    }
+
+    fn fault(&mut self, kind: FaultKind, what: impl Into<String>) {
+        self.files.push((kind, what.into()));
+    }
+}
+
+/// Whether the exit code alone judges and nothing is collected.
+pub(super) fn is_trivial(task: &Task) -> bool {
+    task.scorers.is_empty() && task.outputs.is_empty() && task.artifacts.is_empty() && task.writable_paths.is_none()
+}
+
+pub(super) fn trivial(workspace: &Root, request: &Request) -> Judged {
+    Judged { records: scored(scorer::default_scorers(), workspace, request), ..Judged::default() }
+}
+
+fn scored(scorers: &[crate::model::Scorer], workspace: &Root, request: &Request) -> Vec<ScorerRecord> {
+    scorer::score(
+        scorers,
+        &Evidence {
+            workspace,
+            exit_code: request.exit_code,
+            stdout: Captured { bytes: &request.stdout.bytes, total: request.stdout.total },
+            stderr: Captured { bytes: &request.stderr.bytes, total: request.stderr.total },
+            commands: &request.ends,
+        },
+    )
+}
+
+/// Where the job reads, and where it keeps.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    pub root: &'a Root,
+    pub store: &'a Store,
+}
+
+/// The job.
+pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Judged {
+    let task = &fleet.tasks[request.task];
+    let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root, request), ..Judged::default() };
+    artifacts(task, places, &mut judged);
+    if let Err(error) = outputs(task, places.root, &mut judged) {
+        judged.fault(FaultKind::Unreadable, format!("its outputs cannot be read: {error}"));
+    }
+    if let Some(before) = &request.before
+        && let Err(error) = strays(fleet, task, before, &request.beside, &mut judged)
+    {
+        judged.fault(FaultKind::Unreadable, format!("the workspace cannot be read: {error}"));
+    }
+    judged
+}
+
+fn outputs(task: &Task, root: &Root, judged: &mut Judged) -> Result<(), ScanError> {
+    if task.outputs.is_empty() {
+        return Ok(());
+    }
+    let found = Scan::new(&task.outputs)?.expand(root)?;
+    for index in found.unmatched {
+        judged.fault(FaultKind::MissingOutput, &*task.outputs[index]);
+    }
+    judged.outputs = match scan::digest_files(root, &found.files) {
+        // A file may be gone again since it was found, when something else works in that folder.
+        Err(error) if vanished(&error) => {
+            let mut there = Vec::with_capacity(found.files.len());
+            for file in &found.files {
+                match scan::digest_files(root, std::slice::from_ref(file)) {
+                    Ok(digested) => there.extend(digested),
+                    Err(error) if vanished(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            there
+        }
+        result => result?,
+    };
+    Ok(())
+}
+
+fn vanished(error: &ScanError) -> bool {
+    matches!(error, ScanError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Keeps what is declared. What cannot be read is the task's fault; what cannot be kept is ours.
+fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
+    for artifact in &task.artifacts {
+        let found = match Scan::new(std::slice::from_ref(&artifact.path)).and_then(|scan| scan.expand(places.root)) {
+            Ok(found) => found,
+            Err(error) => {
+                judged.fault(FaultKind::Unreadable, format!("its artifacts cannot be read: {error}"));
+                continue;
+            }
+        };
+        if found.files.is_empty() && artifact.required {
+            judged.fault(FaultKind::MissingArtifact, &*artifact.path);
+        }
+        for path in found.files {
+            let mut source = match places.root.read(Path::new(&*path)) {
+                Ok(file) => Source { file, error: None },
+                Err(error) => {
+                    judged.fault(FaultKind::Unreadable, format!("its artifact `{path}` cannot be read: {error}"));
+                    continue;
+                }
+            };
+            match (places.store.put_file(&mut source), source.error) {
+                (Ok(put), _) => judged.artifacts.push(ArtifactRef {
+                    kind: artifact.kind.clone(),
+                    path,
+                    checksum: Some(put.digest),
+                    mime_type: artifact.mime_type.clone(),
+                    size_bytes: Some(put.bytes),
+                }),
+                (Err(_), Some(error)) => {
+                    judged.fault(FaultKind::Unreadable, format!("its artifact `{path}` cannot be read: {error}"));
+                }
+                (Err(error), None) => judged.error = Some(format!("the artifact `{path}` cannot be kept: {error}")),
+            }
+        }
+    }
+}
+
+/// A file that remembers its own error, to tell it from the store's.
+struct Source {
+    file: File,
+    error: Option<io::Error>,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.error = Some(io::Error::new(error.kind(), error.to_string()));
+            }
+        })
+    }
+}
+
+fn strays(fleet: &Fleet, task: &Task, before: &Snapshot, beside: &[TaskId], judged: &mut Judged) -> io::Result<()> {
+    let after = Snapshot::take(&fleet.workspace)?;
+    let beside: Vec<&Task> = beside.iter().map(|&id| &fleet.tasks[id]).collect();
+    if let Some(strays) = writes::strays(before, &after, task, &beside) {
+        for path in strays {
+            judged.fault(FaultKind::StrayWrite, path);
+        }
+        judged.writes_checked = true;
+    }
+    Ok(())
+}

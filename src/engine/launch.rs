@@ -1,0 +1,167 @@
+//! What stands between a slot and a process: inputs, and the words the supervisor is told.
+
+use std::path::{Path, PathBuf};
+
+use super::environment::{Environments, SharedEnv};
+use super::writes::Snapshot;
+use super::{Engine, GRACE};
+use crate::digest::Digest;
+use crate::id::{Attempt, TaskId};
+use crate::journal::log;
+use crate::model::{Action, Fleet, Task};
+use crate::scorer::{self, CommandRule};
+use crate::store::Root;
+use crate::store::scan::{self, Scan, ScanError};
+use crate::supervisor::frame::{Spawn, Streams};
+use crate::time::millis;
+
+/// Why an attempt cannot be started, in words for the receipt.
+pub(super) struct Refused(pub String);
+
+/// What a job found out before the process.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub inputs_digest: Option<Digest>,
+    /// Inputs, by position, that match no file.
+    pub unmatched: Vec<usize>,
+    pub before: Option<Snapshot>,
+    pub error: Option<String>,
+}
+
+/// Whether a job has to look at files before the process starts.
+pub(super) fn needs_reading(task: &Task) -> bool {
+    task.inputs.as_ref().is_some_and(|inputs| !inputs.is_empty()) || task.writable_paths.is_some()
+}
+
+/// The job: the digest over the task's inputs, and the workspace as it is before the task writes.
+pub(super) fn read(fleet: &Fleet, id: TaskId, root: &Root) -> Prepared {
+    let task = &fleet.tasks[id];
+    let mut prepared = Prepared::default();
+    if let Some(inputs) = &task.inputs {
+        match inputs_digest(root, inputs) {
+            Ok((digest, unmatched)) => (prepared.inputs_digest, prepared.unmatched) = (Some(digest), unmatched),
+            Err(error) => prepared.error = Some(format!("its inputs cannot be read: {error}")),
+        }
+    }
+    if task.writable_paths.is_some() {
+        match Snapshot::take(&fleet.workspace) {
+            Ok(snapshot) => prepared.before = Some(snapshot),
+            Err(error) => prepared.error = Some(format!("the workspace cannot be read: {error}")),
+        }
+    }
+    prepared
+}
+
+fn inputs_digest(root: &Root, inputs: &[Box<str>]) -> Result<(Digest, Vec<usize>), ScanError> {
+    let found = Scan::new(inputs)?.expand(root)?;
+    Ok((scan::digest_of_all(&scan::digest_files(root, &found.files)?), found.unmatched))
+}
+
+/// The process of the task itself.
+pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt) -> Result<Spawn, Refused> {
+    let fleet = engine.view.fleet;
+    let task = &fleet.tasks[id];
+    let wants = scorer::wants(&task.scorers);
+    let argv = match &task.action {
+        Action::Run(argv) => argv.iter().map(ToString::to_string).collect(),
+        Action::Script { shell, text } => {
+            let flags = shell.flags().iter().map(ToString::to_string);
+            std::iter::once(shell.program().to_owned()).chain(flags).chain([text.to_string()]).collect()
+        }
+    };
+    let mut spawn = process(engine, task, attempt, argv)?;
+    if task.scratch {
+        spawn.set.push(("FLEET_ATTEMPT_DIR".to_owned(), scratch(engine.run_dir(), task, attempt)?));
+    }
+    spawn.stdin = task.stdin.as_ref().map(|path| stdin(engine, path)).transpose()?;
+    let split = wants.stdout.is_some() || wants.stderr.is_some();
+    spawn.streams = if split { Streams::Split } else { Streams::Merged };
+    spawn.timeout_ms = task.timeout.map(millis);
+    spawn.idle_timeout_ms = task.idle_timeout.map(millis);
+    Ok(spawn)
+}
+
+/// The process of a `command` scorer: the task's environment and folder, its own time.
+pub(super) fn scorer_spawn(
+    engine: &mut Engine<'_>,
+    id: TaskId,
+    attempt: Attempt,
+    command: &CommandRule<'_>,
+) -> Result<Spawn, Refused> {
+    let task = &engine.view.fleet.tasks[id];
+    let mut spawn = process(engine, task, attempt, command.argv.iter().map(ToString::to_string).collect())?;
+    spawn.streams = if command.score_from_stdout { Streams::Split } else { Streams::Merged };
+    spawn.timeout_ms = Some(millis(command.timeout));
+    spawn.label = format!("{}/{}", spawn.label, command.scorer);
+    Ok(spawn)
+}
+
+/// What both have in common; resolves the program.
+fn process(engine: &mut Engine<'_>, task: &Task, attempt: Attempt, mut argv: Vec<String>) -> Result<Spawn, Refused> {
+    let cwd = cwd(engine.view.fleet, task);
+    if !task.workdir.is_empty() {
+        stays_inside(engine, &cwd, &task.workdir)?;
+    }
+    let (shared, path) = search_path(&mut engine.environments, task);
+    let Some(program) = engine.environments.program(&argv[0], &path, &cwd) else {
+        let place = if argv[0].contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
+        return Err(Refused(format!("the program `{}` {place}", argv[0])));
+    };
+    argv[0] = text(&program)?;
+    let mut set = Vec::with_capacity(task.env.len() + 3);
+    set.extend(task.env.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+    set.push(("FLEET_TASK".to_owned(), task.name.to_string()));
+    set.push(("FLEET_ATTEMPT".to_owned(), attempt.to_string()));
+    Ok(Spawn {
+        argv,
+        cwd: text(&cwd)?,
+        env: u32::try_from(shared.0).map_err(|_| Refused("too many environments".to_owned()))?,
+        set,
+        grace_ms: millis(GRACE),
+        label: format!("{}.{attempt}", task.name),
+        ..Spawn::default()
+    })
+}
+
+/// The shared environment of a task, and the PATH it will see.
+pub(super) fn search_path(environments: &mut Environments, task: &Task) -> (SharedEnv, String) {
+    let (shared, _) = environments.shared_for(&task.pass_env);
+    let path = environments.value(shared, &task.env, "PATH").unwrap_or_default().to_owned();
+    (shared, path)
+}
+
+pub(super) fn cwd(fleet: &Fleet, task: &Task) -> PathBuf {
+    if task.workdir.is_empty() { fleet.workspace.clone() } else { fleet.workspace.join(&*task.workdir) }
+}
+
+/// A file to read from, which the fleet file could only check before anything ran.
+fn stdin(engine: &Engine<'_>, path: &str) -> Result<String, Refused> {
+    let refused = |why: String| Refused(format!("its stdin `{path}` {why}"));
+    let file = engine.root.read(Path::new(path)).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let found = file.metadata().map_err(|error| refused(format!("cannot be read: {error}")))?;
+    if !found.is_file() {
+        return Err(refused("is not a regular file".to_owned()));
+    }
+    text(&engine.view.fleet.workspace.join(path))
+}
+
+/// An earlier task may have put a link where the folder was.
+fn stays_inside(engine: &Engine<'_>, cwd: &Path, workdir: &str) -> Result<(), Refused> {
+    match cwd.canonicalize() {
+        Ok(resolved) if resolved.starts_with(engine.root.path()) => Ok(()),
+        Ok(_) => Err(Refused(format!("its workdir `{workdir}` leads out of the workspace"))),
+        // The supervisor says what is wrong with a folder that is not there.
+        Err(_) => Ok(()),
+    }
+}
+
+/// An empty folder of the attempt's own.
+fn scratch(run_dir: &Path, task: &Task, attempt: Attempt) -> Result<String, Refused> {
+    let path = run_dir.join("attempts").join(log::stem(&task.name, attempt));
+    std::fs::create_dir_all(&path).map_err(|e| Refused(format!("its scratch directory cannot be made: {e}")))?;
+    text(&path)
+}
+
+fn text(path: &Path) -> Result<String, Refused> {
+    path.to_str().map(str::to_owned).ok_or_else(|| Refused(format!("the path `{}` is not UTF-8", path.display())))
+}

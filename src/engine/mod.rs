@@ -1,0 +1,583 @@
+//! The engine: performs what the scheduler decides, and tells it what came of it.
+//!
+//! - this file: what a run is given, the loop, and how it ends
+//! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
+//! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
+//! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written
+//! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
+//!
+//! The loop turns in one order: take in what happened, let the scheduler decide, perform it, hand the journal to the
+//! kernel, and only then send the supervisors what they are told. So nothing runs that is not on record.
+
+mod attempt;
+mod environment;
+mod inbox;
+mod judge;
+mod launch;
+pub mod outcome;
+mod preflight;
+mod receipts;
+mod signal;
+pub mod sink;
+mod tally;
+mod work;
+mod writes;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::graph::Graph;
+use crate::graph::select::Selection;
+use crate::host::local::{self, Alive, FromSupervisor, Link, LinkOptions};
+use crate::id::{IdMap, RunId, TaskId, WorkerId};
+use crate::journal::{Event, FLEET_VERSION, Happened, Journal, Stream};
+use crate::model::Fleet;
+use crate::policy::ExitCode;
+use crate::protocol::RunStatus;
+use crate::receipt::Receipts;
+use crate::schedule::{Action, Input, Scheduler};
+use crate::store::state::{LockError, StateDir};
+use crate::store::{Root, Store};
+use crate::supervisor::frame;
+use crate::time::clock::Clock;
+use crate::time::{Millis, Stamp, millis};
+
+use attempt::{Finished, Flight};
+use environment::Environments;
+use inbox::{Inbox, Ready};
+use outcome::Outcome;
+pub use preflight::{Lacking, preflight};
+use signal::{Signal, Signals};
+use sink::{RunView, Sink};
+
+/// Between TERM and KILL, whoever asked for the end.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// The longest the loop sleeps while a deadline is set. Waking much later than this means that we were stopped.
+const TICK: Duration = Duration::from_secs(1);
+/// The folder of exit logs in a run's folder.
+const EXITS: &str = "exits";
+/// How often the report may redraw.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// A run to carry out.
+#[derive(Debug)]
+pub struct Job<'a> {
+    pub fleet: Arc<Fleet>,
+    pub graph: &'a Graph,
+    pub selection: &'a Selection,
+    pub options: Options,
+    /// Held by us for the whole run.
+    pub state: &'a StateDir,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `-j`: attempts at once, over the file's own `max_parallel`.
+    pub jobs: Option<u32>,
+    /// `--fail-fast` or `--keep-going`, over the file's own `fail_fast`.
+    pub fail_fast: Option<bool>,
+    /// The `fleet` binary, which is also the supervisor.
+    pub exe: PathBuf,
+}
+
+/// Why a run could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another run holds the state directory, or its lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Its folder, its journal or its signal handlers could not be made.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Carries out the run and tells `sink` of it. Whatever happens to a task is in the outcome.
+///
+/// # Errors
+/// When the run could not begin, or its own plumbing broke.
+pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
+    let clock = Clock::start();
+    let run = RunId::new(clock.stamp(), random()?);
+    job.state.create()?;
+    let lock = job.state.lock(&run)?;
+    let run_dir = job.state.create_run(&run)?;
+    let mut journal = Journal::create(&run_dir, &run)?;
+    journal.begin(clock.stamp(), &job.fleet, job.selection.tasks())?;
+    let selected = job.selection.tasks().count();
+    let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected };
+    let mut engine = Engine::new(job, view, clock, journal, sink)?;
+    if let Some(killed) = lock.killed_run() {
+        engine.end_what_is_left_of(killed);
+    }
+    engine.begin();
+    while !engine.done {
+        engine.wait()?;
+        engine.turn();
+    }
+    let outcome = engine.end();
+    drop(lock);
+    Ok(outcome)
+}
+
+fn random() -> io::Result<u32> {
+    getrandom::u32().map_err(io::Error::other)
+}
+
+/// Everything a run holds while it runs.
+struct Engine<'a> {
+    job: &'a Job<'a>,
+    view: RunView<'a>,
+    clock: Clock,
+    /// The loop's own time: one reading a turn.
+    now: Millis,
+    /// How long we have been stopped, which no deadline counts.
+    stopped: Duration,
+    scheduler: Scheduler,
+    actions: VecDeque<Action>,
+    /// When the scheduler wants to be woken.
+    wake_at: Option<Millis>,
+    run_timeout: Option<Millis>,
+    journal: Option<Journal>,
+    sink: &'a mut dyn Sink,
+    sink_due: Option<Millis>,
+    links: IdMap<WorkerId, LinkState>,
+    inbox: Inbox<Finished>,
+    ready: Ready,
+    signals: Signals,
+    environments: Environments,
+    root: Arc<Root>,
+    store: Option<Arc<Store>>,
+    receipts: Receipts,
+    flights: HashMap<u32, Flight>,
+    in_flight: HashMap<TaskId, u32>,
+    next_number: u32,
+    /// Flights whose next `command` scorer is to be started at the end of this turn.
+    commands_due: Vec<u32>,
+    /// What is to be started at the end of this turn, once the record of it is written.
+    to_send: Vec<(u32, frame::Spawn)>,
+    tally: tally::Tally,
+    exit: ExitCode,
+    cancelled: u32,
+    interrupted: Option<i32>,
+    /// Nothing new is started, because something that must last could not be written.
+    draining: bool,
+    done: bool,
+}
+
+/// A worker's supervisor, started at the first placement.
+#[derive(Debug, Default)]
+struct LinkState {
+    link: Option<Link>,
+    /// Shared environments it knows.
+    environments: usize,
+    lost: bool,
+}
+
+impl<'a> Engine<'a> {
+    fn new(
+        job: &'a Job<'a>,
+        view: RunView<'a>,
+        clock: Clock,
+        journal: Journal,
+        sink: &'a mut dyn Sink,
+    ) -> io::Result<Self> {
+        let fleet = &*job.fleet;
+        let own = vec![
+            ("FLEET_RUN_ID".to_owned(), view.run.to_string()),
+            ("FLEET_WORKSPACE".to_owned(), fleet.workspace.to_string_lossy().into_owned()),
+        ];
+        let (environments, unreadable) = Environments::capture(std::env::vars_os(), own);
+        let links = fleet.workers.ids().map(|_| LinkState::default()).collect::<Vec<_>>();
+        let mut engine = Self {
+            job,
+            view,
+            clock,
+            now: clock.now(),
+            stopped: Duration::ZERO,
+            scheduler: Scheduler::new(work::work(fleet, job.graph, job.selection, &job.options)),
+            actions: VecDeque::new(),
+            wake_at: None,
+            run_timeout: fleet.policies.timeout.map(|limit| Millis::default().after(limit)),
+            journal: Some(journal),
+            sink,
+            sink_due: None,
+            links: IdMap::from(links),
+            inbox: Inbox::new()?,
+            ready: Ready::default(),
+            signals: Signals::watch()?,
+            environments,
+            root: Arc::new(Root::open(&fleet.workspace)?),
+            store: None,
+            receipts: Receipts::of(view.run, fleet, FLEET_VERSION, &receipts::MECHANISMS),
+            flights: HashMap::new(),
+            in_flight: HashMap::new(),
+            next_number: 0,
+            commands_due: Vec::new(),
+            to_send: Vec::new(),
+            tally: tally::Tally::new(fleet),
+            exit: ExitCode::Passed,
+            cancelled: 0,
+            interrupted: None,
+            draining: false,
+            done: false,
+        };
+        if engine.sink.begin(&engine.view).is_err() {
+            engine.output_lost();
+        }
+        for name in unreadable {
+            engine.warn(&format!("the value of the variable {name} is not UTF-8, so no task sees it"));
+        }
+        Ok(engine)
+    }
+
+    /// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us.
+    fn end_what_is_left_of(&mut self, run: &RunId) {
+        let exits = self.job.state.run_dir(run).join(EXITS);
+        let logs =
+            std::fs::read_dir(exits).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+        let swept = local::sweep_state(self.job.state.path(), &logs);
+        if !swept.ended.is_empty() {
+            self.warn(&format!("run {run} was killed; ended what it left running: {}", swept.ended.join(", ")));
+        }
+        if !swept.clean {
+            self.warn(&format!("run {run} was killed, and some of its processes could not be ended"));
+        }
+    }
+
+    fn begin(&mut self) {
+        self.tell(Input::Begin);
+        self.turn();
+    }
+
+    // ── The loop ─────────────────────────────────────────────────────────
+
+    /// Performs what was decided until nothing is left to decide, then lets it out: the journal first.
+    fn turn(&mut self) {
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                self.perform(action);
+            } else if let Some(n) = self.commands_due.pop() {
+                self.send_command(n);
+            } else {
+                let recorded = self.write_journal();
+                if !self.actions.is_empty() {
+                    continue;
+                }
+                self.send_all(recorded);
+                self.flush();
+                self.write_journal();
+                if self.actions.is_empty() && self.commands_due.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends what the supervisors are told.
+    fn flush(&mut self) {
+        let mut lost = Vec::new();
+        for (worker, state) in self.links.iter_mut() {
+            if let Some(link) = &mut state.link
+                && link.flush().is_err()
+            {
+                lost.push(worker);
+            }
+        }
+        for worker in lost {
+            self.worker_lost(worker);
+        }
+    }
+
+    /// Waits for something to happen, and takes it in.
+    fn wait(&mut self) -> io::Result<()> {
+        if self.done {
+            return Ok(());
+        }
+        let timeout = self.time_to_sleep();
+        let before = self.clock.now();
+        let mut ready = std::mem::take(&mut self.ready);
+        let mut whose = Vec::with_capacity(self.links.len() * 2);
+        {
+            let mut fds = Vec::with_capacity(8 + self.links.len() * 2);
+            for (worker, state) in self.links.iter() {
+                if let Some(link) = &state.link {
+                    fds.push((link.as_fd(), false));
+                    whose.push(worker);
+                    if link.wants_write() {
+                        fds.push((link.write_fd(), true));
+                        whose.push(worker);
+                    }
+                }
+            }
+            fds.extend(self.signals.fds().map(|fd| (fd, false)));
+            self.inbox.wait(&fds, timeout, &mut ready)?;
+        }
+        let slept = self.clock.now().since(before);
+        if let Some(timeout) = timeout
+            && slept > timeout + TICK
+        {
+            // Nobody sleeps a second longer than asked but a process that was stopped.
+            self.stopped += slept.saturating_sub(timeout);
+        }
+        self.now = self.time();
+        for (index, worker) in whose.iter().enumerate() {
+            if ready.fds[index] {
+                self.receive(*worker);
+            }
+        }
+        if ready.fds[whose.len()..].contains(&true) {
+            self.heard();
+        }
+        if ready.jobs {
+            let finished: Vec<Finished> = self.inbox.jobs().collect();
+            for one in finished {
+                self.finished(one);
+            }
+        }
+        self.ready = ready;
+        self.tick();
+        Ok(())
+    }
+
+    fn time(&self) -> Millis {
+        Millis(self.clock.now().0.saturating_sub(millis(self.stopped)))
+    }
+
+    fn time_to_sleep(&self) -> Option<Duration> {
+        let now = self.time();
+        let deadline = [self.wake_at, self.run_timeout].into_iter().flatten().min();
+        let deadline = deadline.map(|at| at.since(now).min(TICK));
+        let draw = self.sink_due.map(|at| at.since(now));
+        deadline.into_iter().chain(draw).min()
+    }
+
+    fn tick(&mut self) {
+        if self.wake_at.is_some_and(|at| at <= self.now) {
+            self.wake_at = None;
+            self.tell(Input::Tick);
+        }
+        if self.run_timeout.is_some_and(|at| at <= self.now) {
+            self.run_timeout = None;
+            self.exit = self.exit.or_worse(ExitCode::OutOfTime);
+            self.tell(Input::RunTimeout);
+        }
+        if self.sink_due.is_some_and(|at| at <= self.now) {
+            self.sink_due = self.sink.tick_every().map(|wait| self.now.after(wait));
+            if self.sink.tick(&self.view, self.now).is_err() {
+                self.output_lost();
+            }
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.scheduler.step(self.now, input, &mut out);
+        self.actions.extend(out);
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Queue(task) => self.emit(Event::Queued { task }),
+            Action::Start { task, worker, attempt } => self.start(task, worker, attempt),
+            Action::Stop { task, cause, force } => self.stop(task, cause, force),
+            Action::Skip { task, cause } => self.skipped(task, cause),
+            Action::WakeAt(at) => self.wake_at = Some(at),
+            Action::Done => self.done = true,
+        }
+    }
+
+    // ── What comes in ────────────────────────────────────────────────────
+
+    fn receive(&mut self, worker: WorkerId) {
+        let Some(mut link) = self.links[worker].link.take() else { return };
+        let mut credits: Vec<(u32, u64)> = Vec::new();
+        let alive = link.receive(&mut |said| match said {
+            FromSupervisor::Started { attempt, started } => self.running(attempt, started.pid),
+            FromSupervisor::Output { attempt, stream, bytes } => {
+                self.output(attempt, stream, bytes);
+                match credits.iter_mut().find(|(n, _)| *n == attempt) {
+                    Some((_, sum)) => *sum += bytes.len() as u64,
+                    None => credits.push((attempt, bytes.len() as u64)),
+                }
+            }
+            FromSupervisor::Exited { attempt, exited } => self.exited(attempt, exited),
+            FromSupervisor::NotStarted { attempt, error } => self.not_started(attempt, &error.error),
+        });
+        for (attempt, bytes) in credits {
+            if self.flights.contains_key(&attempt) {
+                link.credit(attempt, bytes);
+            }
+        }
+        self.links[worker].link = Some(link);
+        if !matches!(alive, Ok(Alive::Alive)) {
+            self.worker_lost(worker);
+        }
+    }
+
+    /// The supervisor is gone: whatever it ran has become ours, is ended, and nobody can say how it would have ended.
+    fn worker_lost(&mut self, worker: WorkerId) {
+        let state = &mut self.links[worker];
+        state.link = None;
+        let first = !std::mem::replace(&mut state.lost, true);
+        let spare: Vec<u32> = self.links.values().filter_map(|s| s.link.as_ref().map(Link::pid)).collect();
+        let swept = local::sweep(&spare);
+        if !swept.clean {
+            self.warn("some processes of a lost supervisor could not be ended");
+        }
+        if first {
+            self.tell(Input::WorkerLost(worker));
+        }
+        let lost: Vec<u32> = self.flights.iter().filter(|(_, f)| f.on(worker)).map(|(n, _)| *n).collect();
+        for n in lost {
+            self.lost(n);
+        }
+    }
+
+    fn heard(&mut self) {
+        for signal in self.signals.take() {
+            match signal {
+                Signal::Interrupt => self.cancel(libc::SIGINT, ExitCode::Interrupted),
+                Signal::Terminate => self.cancel(libc::SIGTERM, ExitCode::Terminated),
+                Signal::Stop => self.stop_all(),
+                // Only for a stop that we could not catch, and `wait` has seen that one by the clock.
+                Signal::Continue => {}
+            }
+        }
+    }
+
+    fn cancel(&mut self, signal: i32, exit: ExitCode) {
+        self.interrupted.get_or_insert(signal);
+        self.exit = self.exit.or_worse(exit);
+        self.cancelled += 1;
+        self.tell(Input::Cancel { force: self.cancelled > 1 });
+    }
+
+    /// Ctrl-Z: the tasks stop with us, and no deadline counts the time.
+    fn stop_all(&mut self) {
+        let each = |this: &mut Self, say: fn(&mut Link)| {
+            for (_, state) in this.links.iter_mut() {
+                if let Some(link) = &mut state.link {
+                    say(link);
+                    // A supervisor that is gone is noticed by the next receive.
+                    let _ = link.flush();
+                }
+            }
+        };
+        each(self, Link::suspend);
+        self.write_journal();
+        let before = self.clock.now();
+        if Signals::stop_here().is_err() {
+            self.warn("could not stop as the terminal asked");
+        }
+        self.stopped += self.clock.now().since(before);
+        self.now = self.time();
+        each(self, Link::resume);
+    }
+
+    // ── What goes out ────────────────────────────────────────────────────
+
+    /// Records what happened, then shows it.
+    fn emit(&mut self, event: Event<'_>) {
+        let stamp = self.stamp();
+        let seq = self.journal.as_mut().map_or(0, |journal| journal.record(stamp, &event, self.view.fleet));
+        let happened = Happened { at: self.now, stamp, seq, event };
+        if self.sink.event(&self.view, &happened).is_err() {
+            self.output_lost();
+        }
+        if self.sink_due.is_none() {
+            self.sink_due = Some(self.now.after(FRAME));
+        }
+    }
+
+    /// The wall's time, which goes on while we are stopped.
+    fn stamp(&self) -> Stamp {
+        self.clock.stamp_at(Millis(self.now.0 + millis(self.stopped)))
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.emit(Event::Warning { text });
+    }
+
+    /// Whether everything that happened is on record.
+    fn write_journal(&mut self) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
+        let Err(error) = journal.write() else { return true };
+        // No record, no belief: nothing new is started, what runs is drained.
+        self.journal = None;
+        self.disk_lost(&format!("the journal cannot be written: {error}"));
+        false
+    }
+
+    /// Something that must last could not be written.
+    fn disk_lost(&mut self, why: &str) {
+        self.exit = self.exit.or_worse(ExitCode::NotWritten);
+        if !std::mem::replace(&mut self.draining, true) {
+            self.tell(Input::Drain);
+            self.warn(why);
+        }
+    }
+
+    /// Our own output is gone; the run goes on without it, and says so by its exit code.
+    fn output_lost(&mut self) {
+        self.exit = self.exit.or_worse(ExitCode::NotWritten);
+    }
+
+    fn end(mut self) -> Outcome {
+        for (_, state) in self.links.iter_mut() {
+            if let Some(link) = state.link.take() {
+                // Nothing runs any more, so there is nothing to wait for and nothing to hear.
+                let _ = link.close(Duration::ZERO, &mut |_| {});
+            }
+        }
+        let status = match (self.interrupted, self.exit) {
+            (Some(_), _) => RunStatus::Cancelled,
+            (None, ExitCode::Passed) => RunStatus::Completed,
+            (None, _) => RunStatus::Failed,
+        };
+        if let Some(journal) = self.journal.take()
+            && let Err(error) = journal.end(self.clock.stamp(), self.view.fleet, status, self.exit.code())
+        {
+            self.exit = self.exit.or_worse(ExitCode::NotWritten);
+            self.warn(&format!("the journal cannot be written: {error}"));
+        }
+        let mut outcome = self.tally.close(&tally::Closing {
+            job: self.job,
+            run: self.view.run,
+            exit: self.exit,
+            wall: Duration::from_millis(self.clock.now().0),
+            interrupted: self.interrupted,
+            scheduler: &self.scheduler,
+        });
+        if self.sink.end(&self.view, &outcome).is_err() {
+            outcome.exit = self.exit.or_worse(ExitCode::NotWritten);
+        }
+        outcome
+    }
+
+    fn run_dir(&self) -> &'a Path {
+        self.view.run_dir
+    }
+}
+
+/// The supervisor's word for a stream, as ours.
+fn stream(stream: frame::Stream) -> Stream {
+    match stream {
+        frame::Stream::Stdout => Stream::Stdout,
+        frame::Stream::Stderr => Stream::Stderr,
+    }
+}
+
+/// Starts the supervisor of a local worker.
+fn start_link(job: &Job<'_>, view: &RunView<'_>, worker: WorkerId) -> io::Result<Link> {
+    let exits = view.run_dir.join(EXITS);
+    std::fs::create_dir_all(&exits)?;
+    Link::start(&LinkOptions {
+        exe: job.options.exe.clone(),
+        exit_log: exits.join(format!("{}.log", job.fleet.workers[worker].name)),
+        run: view.run.to_string(),
+        state_dir: job.state.path().to_owned(),
+    })
+}

@@ -1,0 +1,113 @@
+//! The account of an attempt, or of a task that had none.
+
+use super::Engine;
+use super::attempt::Flight;
+use super::judge::Judged;
+use crate::id::TaskId;
+use crate::model::{Fleet, Task};
+use crate::policy::Verdict;
+use crate::protocol::Receipt;
+use crate::protocol::receipt::{AttemptRecord, FailureKind, LogRef, TaskResult, TrustRecord, Usage};
+use crate::receipt::argv_digest;
+use crate::schedule::SkipCause;
+use crate::supervisor::frame::Exited;
+use crate::time::{millis, written};
+
+/// What holds a local task to the trust it has, by name; the book explains each.
+pub(super) const MECHANISMS: [&str; 3] = ["clean_env", "session", "subreaper"];
+/// Joins them when a task's writes were checked after the fact.
+const WRITES_CHECKED: &str = "writes_checked";
+
+/// Everything there is to tell of an attempt.
+pub(super) struct Told<'a> {
+    pub exited: Option<&'a Exited>,
+    pub verdict: Verdict,
+    pub judged: Judged,
+    pub log: Option<LogRef>,
+}
+
+impl Engine<'_> {
+    pub(super) fn receipt_of(&self, flight: Flight, told: Told<'_>) -> Receipt {
+        let Told { exited, verdict, judged, log } = told;
+        let task = &self.view.fleet.tasks[flight.task];
+        // The process's own time; what judging took stands with each scorer.
+        let duration_ms = exited.map_or_else(|| millis(self.now.since(flight.started)), |exited| exited.wall_ms);
+        let started_at = flight.started_at;
+        let cause = verdict.cause();
+        let mut receipt = self.receipts.blank(task, self.stamp(), verdict.result);
+        self.receipts.placed(&mut receipt, task, flight.worker);
+        receipt.failure_kind = verdict.failure;
+        receipt.score = verdict.score;
+        receipt.attempt = flight.attempt.0;
+        receipt.started_at = Some(started_at);
+        receipt.duration_ms = duration_ms;
+        receipt.attempts = vec![AttemptRecord {
+            attempt: flight.attempt.0,
+            worker_id: receipt.worker_id.clone(),
+            started_at,
+            duration_ms: receipt.duration_ms,
+            result: verdict.result,
+            failure_kind: verdict.failure,
+            cause: cause.clone(),
+        }];
+        receipt.cause = cause;
+        receipt.argv_digest = (!flight.argv.is_empty()).then(|| argv_digest(&flight.argv));
+        receipt.argv = flight.argv;
+        receipt.inputs_digest = flight.inputs_digest;
+        receipt.outputs = judged.outputs;
+        receipt.artifacts = judged.artifacts;
+        receipt.scorers = judged.records;
+        receipt.log = log;
+        if judged.writes_checked
+            && let Some(trust) = &receipt.trust
+        {
+            let mut trust = TrustRecord::clone(trust);
+            trust.mechanisms.push(WRITES_CHECKED.into());
+            receipt.trust = Some(trust.into());
+        }
+        if let Some(exited) = exited {
+            receipt.exit_code = exited.code;
+            receipt.signal = exited.signal;
+            receipt.leaked.clone_from(&exited.leaked);
+            receipt.usage = Some(Usage {
+                cpu_ms: exited.cpu_ms,
+                max_rss_bytes: exited.max_rss_bytes,
+                output_bytes: exited.output_bytes,
+            });
+        }
+        receipt
+    }
+
+    /// A task that was settled without an attempt.
+    pub(super) fn receipt_of_skip(&self, id: TaskId, cause: SkipCause) -> Receipt {
+        let fleet = self.view.fleet;
+        let task = &fleet.tasks[id];
+        let mut receipt = self.receipts.blank(task, self.stamp(), cause.result());
+        receipt.failure_kind = (receipt.result == TaskResult::Fail).then_some(FailureKind::Transport);
+        receipt.cause = Some(why_skipped(fleet, task, cause));
+        receipt
+    }
+}
+
+fn why_skipped(fleet: &Fleet, task: &Task, cause: SkipCause) -> String {
+    let name = |id: TaskId| &*fleet.tasks[id].name;
+    match cause {
+        SkipCause::NeedFailed { need } => format!("it needs `{}`, which did not pass", name(need)),
+        SkipCause::NeedSkipped { need, root } if need == root => {
+            format!("it needs `{}`, which was skipped", name(need))
+        }
+        SkipCause::NeedSkipped { need, root } => {
+            format!("it needs `{}`, which was skipped because of `{}`", name(need), name(root))
+        }
+        SkipCause::FailFast(failed) => format!("cancelled by fail_fast, because `{}` failed", name(failed)),
+        SkipCause::Cancelled => "interrupted".to_owned(),
+        SkipCause::RunTimeout => "the run's timeout was over".to_owned(),
+        SkipCause::Drained => "the run could not be recorded any more".to_owned(),
+        SkipCause::NotWanted => task.unwanted.as_deref().unwrap_or("its `when` says no").to_owned(),
+        SkipCause::StartWithin => match task.start_within {
+            Some(limit) => format!("nothing was free for it within its start_within of {}", written(limit)),
+            None => "nothing was free for it in time".to_owned(),
+        },
+        SkipCause::NoWorker => "every worker that it may run on is lost".to_owned(),
+    }
+}

@@ -1,0 +1,285 @@
+//! From records to state: the one fold behind `status`, receipts and whatever continues a run.
+//! Holds little per task, so that a hundred thousand of them are no burden: a receipt stays in the journal, and the
+//! state knows where.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::FILE;
+use super::reader::{self, Body, Line, ReadError, Reader, RunPart, Torn};
+use crate::protocol::{FailureKind, Receipt, RunStatus, TaskResult};
+use crate::time::Stamp;
+
+/// A run as its journal tells it.
+#[derive(Debug)]
+pub struct State {
+    pub id: String,
+    pub name: String,
+    pub status: RunStatus,
+    pub labels: BTreeMap<String, String>,
+    pub created_at: Stamp,
+    pub completed_at: Option<Stamp>,
+    pub exit_code: Option<u8>,
+    /// In the order of the run's task specs.
+    pub tasks: Vec<TaskState>,
+    /// The last record and its time.
+    pub seq: u64,
+    pub at: Stamp,
+    index: HashMap<Arc<str>, u32>,
+    workers: Vec<Arc<str>>,
+}
+
+/// A task as the journal tells it.
+#[derive(Clone, Debug)]
+pub struct TaskState {
+    pub name: Arc<str>,
+    /// Empty before it was placed.
+    pub worker: Arc<str>,
+    /// `None` before its first event.
+    pub state: Option<StateName>,
+    /// The last attempt that was started; 0 before the first.
+    pub attempt: u32,
+    /// Of the last attempt's process, once it ran.
+    pub pid: Option<u32>,
+    /// When it entered its state.
+    pub since: Stamp,
+    /// When its last attempt was started.
+    pub started: Option<Stamp>,
+    pub settled: Option<Settled>,
+}
+
+/// The gist of a receipt and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub result: TaskResult,
+    pub failure_kind: Option<FailureKind>,
+    pub duration_ms: u64,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    offset: u64,
+    bytes: u64,
+}
+
+/// The states of the protocol by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateName {
+    Queued,
+    Leased,
+    Starting,
+    Running,
+    ModelWait,
+    RunningTool,
+    Heartbeat,
+    Artifact,
+    Completed,
+    Failed,
+    Cancelled,
+    Interrupted,
+    Stale,
+    Restarted,
+    Escalated,
+}
+
+impl StateName {
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Leased => "leased",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::ModelWait => "model_wait",
+            Self::RunningTool => "running_tool",
+            Self::Heartbeat => "heartbeat",
+            Self::Artifact => "artifact",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Stale => "stale",
+            Self::Restarted => "restarted",
+            Self::Escalated => "escalated",
+        }
+    }
+}
+
+/// A journal, folded.
+#[derive(Debug)]
+pub struct Folded {
+    /// `None` when not even the first record is whole.
+    pub state: Option<State>,
+    /// The end that was cut, if any.
+    pub torn: Option<Torn>,
+}
+
+/// Folds the journal of a run's folder.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn fold(run_dir: &Path) -> Result<Folded, ReadError> {
+    fold_reader(&mut Reader::open(run_dir)?)
+}
+
+/// Folds what a reader has.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn fold_reader<R: io::BufRead>(reader: &mut Reader<R>) -> Result<Folded, ReadError> {
+    let mut state = None;
+    advance(reader, &mut state)?;
+    Ok(Folded { state, torn: reader.torn() })
+}
+
+/// Takes what a reader has now; may be called again when the journal has grown.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn advance<R: io::BufRead>(reader: &mut Reader<R>, state: &mut Option<State>) -> Result<(), ReadError> {
+    while let Some(line) = reader.next()? {
+        match (&mut *state, &line.body) {
+            (Some(state), _) => state.apply(&line),
+            (None, Body::Run(run)) => *state = Some(State::begin(run, &line)),
+            (None, Body::Event(..)) => {
+                let what = "the first record is not the run's".to_owned();
+                return Err(ReadError::Damaged { offset: line.offset, what });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl State {
+    fn begin(run: &RunPart<'_>, line: &Line<'_>) -> Self {
+        let mut state = Self {
+            id: run.id.to_string(),
+            name: run.name.to_string(),
+            status: run.status,
+            labels: run.labels.clone(),
+            created_at: run.created_at,
+            completed_at: run.completed_at,
+            exit_code: run.exit_code,
+            tasks: Vec::with_capacity(run.task_specs.len()),
+            seq: line.seq,
+            at: line.at,
+            index: HashMap::with_capacity(run.task_specs.len()),
+            workers: vec![Arc::from("")],
+        };
+        for spec in &run.task_specs {
+            state.task_mut(&spec.id, line.at);
+        }
+        state
+    }
+
+    /// Takes the next record.
+    pub fn apply(&mut self, line: &Line<'_>) {
+        self.seq = line.seq;
+        self.at = line.at;
+        let (event, receipt) = match &line.body {
+            Body::Run(run) => {
+                self.status = run.status;
+                self.completed_at = run.completed_at;
+                self.exit_code = run.exit_code;
+                return;
+            }
+            Body::Event(event, receipt) => (event, receipt),
+        };
+        let worker = self.worker(&event.worker_id);
+        let task = self.task_mut(&event.task_id, line.at);
+        task.worker = worker;
+        task.state = Some(event.state);
+        task.since = line.at;
+        if event.extra.attempt > task.attempt {
+            task.attempt = event.extra.attempt;
+            task.pid = None;
+            task.started = Some(line.at);
+        }
+        task.pid = event.extra.pid.or(task.pid);
+        if let Some(receipt) = receipt {
+            task.started = receipt.started_at;
+            task.settled = Some(Settled {
+                result: receipt.result,
+                failure_kind: receipt.failure_kind,
+                duration_ms: receipt.duration_ms,
+                place: Place { offset: line.offset, bytes: line.bytes.len() as u64 },
+            });
+        }
+    }
+
+    /// The task of that name.
+    #[must_use]
+    pub fn task(&self, name: &str) -> Option<&TaskState> {
+        self.index.get(name).map(|index| &self.tasks[*index as usize])
+    }
+
+    fn task_mut(&mut self, name: &str, now: Stamp) -> &mut TaskState {
+        let index = if let Some(index) = self.index.get(name) { *index as usize } else { self.push(name, now) };
+        &mut self.tasks[index]
+    }
+
+    fn push(&mut self, name: &str, now: Stamp) -> usize {
+        let index = self.tasks.len();
+        let name: Arc<str> = Arc::from(name);
+        self.index.insert(Arc::clone(&name), u32::try_from(index).expect("a journal has fewer tasks than 2^32"));
+        self.tasks.push(TaskState {
+            name,
+            worker: Arc::clone(&self.workers[0]),
+            state: None,
+            attempt: 0,
+            pid: None,
+            since: now,
+            started: None,
+            settled: None,
+        });
+        index
+    }
+
+    /// One copy of each worker's name; runs have few.
+    fn worker(&mut self, name: &str) -> Arc<str> {
+        if let Some(worker) = self.workers.iter().find(|worker| &***worker == name) {
+            return Arc::clone(worker);
+        }
+        let worker: Arc<str> = Arc::from(name);
+        self.workers.push(Arc::clone(&worker));
+        worker
+    }
+}
+
+/// Reads receipts back from the places a fold found.
+#[derive(Debug)]
+pub struct Receipts {
+    journal: File,
+    line: Vec<u8>,
+}
+
+impl Receipts {
+    /// # Errors
+    /// When the run's journal cannot be opened.
+    pub fn open(run_dir: &Path) -> io::Result<Self> {
+        Ok(Self { journal: File::open(run_dir.join(FILE))?, line: Vec::new() })
+    }
+
+    /// The receipt of a settled task; the fold has verified its line.
+    ///
+    /// # Errors
+    /// When the journal has changed since.
+    pub fn get(&mut self, settled: &Settled) -> Result<Receipt, ReadError> {
+        let Place { offset, bytes } = settled.place;
+        let damaged = |what: String| ReadError::Damaged { offset, what };
+        self.line.resize(usize::try_from(bytes).map_err(|e| damaged(e.to_string()))?, 0);
+        self.journal.read_exact_at(&mut self.line, offset)?;
+        reader::receipt_of(&self.line)
+            .map_err(|error| damaged(format!("not a receipt: {error}")))?
+            .ok_or_else(|| damaged("the receipt is gone".to_owned()))
+    }
+}

@@ -1,0 +1,34 @@
+//! Starts `fleet`: the supervisor when asked for it, else the command line. Holds what is left when all else fails.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(internal_error));
+    // The supervisor of a run's processes is this same program. It wants to be small and has to come before any thread,
+    // so it does not pass through the command line.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "supervise") {
+        return fleet::supervisor::serve();
+    }
+    ExitCode::from(fleet::cli::main(std::env::args_os()).code())
+}
+
+/// A bug of ours: says so, once, with what a report of it needs, and leaves with the code for it. Whatever thread it
+/// happens on, no run goes on without it.
+fn internal_error(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+    let message = match (info.payload().downcast_ref::<&str>(), info.payload().downcast_ref::<String>()) {
+        (Some(text), _) => *text,
+        (None, Some(text)) => text,
+        (None, None) => "no message",
+    };
+    // Not `eprintln!`, which panics where standard error is closed.
+    let _ = std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!(
+            "fleet: internal error{place}: {message}\n\
+             This is a bug in fleet {}. What was recorded so far is safe in the state directory.\n",
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+    std::process::exit(fleet::policy::ExitCode::Internal.code().into());
+}

@@ -1,0 +1,20 @@
+//! What bounds a run.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// After a failure, cancel what runs and start nothing more.
+    pub fail_fast: bool,
+    /// Attempts at once over all workers; `None` leaves it to the slots.
+    pub max_parallel: Option<u32>,
+    /// Time for the whole run.
+    pub timeout: Option<Duration>,
+}
+
+/// A named pool that tasks take from while they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub name: Box<str>,
+    pub size: u32,
+}

@@ -1,0 +1,10 @@
+//! Pure decisions about what happened: no clock, no files, no processes.
+//! `verdict` turns the end of an attempt into its result · `exit` turns a run's results into the exit code, and holds
+//! the table that help and book print · `signal` names signals for people.
+
+pub mod exit;
+pub mod signal;
+pub mod verdict;
+
+pub use exit::ExitCode;
+pub use verdict::{CancelledBy, Ended, FaultKind, FileFault, How, Reason, TimeLimit, Verdict, verdict};

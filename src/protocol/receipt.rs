@@ -1,0 +1,225 @@
+//! The durable account of one task's result.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::time::Stamp;
+
+/// The protocol's `FleetReceipt` (the first eight fields), and after it what we add.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub run_id: Arc<str>,
+    pub task_id: Box<str>,
+    /// Empty when the task was never placed.
+    pub worker_id: Arc<str>,
+    pub completed_at: Stamp,
+    pub result: TaskResult,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<FailureKind>,
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactRef>,
+    #[serde(default)]
+    pub score: Option<Score>,
+
+    /// The attempt that decided, from 1; 0 when none was made.
+    #[serde(default)]
+    pub attempt: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Stamp>,
+    #[serde(default)]
+    pub duration_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Why it is not a pass, or why it was skipped, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// A pass after a failure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
+    /// Every attempt in order, the deciding one included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<AttemptRecord>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub argv: Box<[Box<str>]>,
+    /// Of the argv's canonical JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv_digest: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs_digest: Option<Digest>,
+    /// Declared outputs that exist after the attempt, sorted by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<OutputRef>,
+    /// The kind of host: `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Arc<TrustRecord>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scorers: Vec<ScorerRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogRef>,
+    /// Processes the task left behind, which were ended: `pid name`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaked: Vec<String>,
+    #[serde(default, skip_serializing_if = "map_is_empty")]
+    pub labels: Arc<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub fleet_version: Arc<str>,
+    /// The `seq` of the journal record that holds this receipt.
+    #[serde(default)]
+    pub journal_seq: u64,
+}
+
+fn map_is_empty(map: &Arc<BTreeMap<String, String>>) -> bool {
+    map.is_empty()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskResult {
+    Pass,
+    Partial,
+    Fail,
+    Skip,
+    Timeout,
+}
+
+impl TaskResult {
+    pub const ALL: [Self; 5] = [Self::Pass, Self::Partial, Self::Fail, Self::Skip, Self::Timeout];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Partial => "partial",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    Transport,
+    Task,
+    Verifier,
+}
+
+impl FailureKind {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Task => "task",
+            Self::Verifier => "verifier",
+        }
+    }
+}
+
+/// The protocol's `FleetArtifactRef`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRef {
+    /// `log`, `patch`, `test_result`, `report`, `checkpoint`, `receipt` or any other word.
+    pub kind: Box<str>,
+    /// Relative to the workspace.
+    pub path: Box<str>,
+    /// The digest, which is also its name in the content store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<Box<str>>,
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
+}
+
+/// The protocol's `FleetScore`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    pub value: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    pub attempt: u32,
+    pub worker_id: Arc<str>,
+    pub started_at: Stamp,
+    pub duration_ms: u64,
+    pub result: TaskResult,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_kind: Option<FailureKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputRef {
+    pub path: Box<str>,
+    pub digest: Digest,
+    pub size_bytes: u64,
+}
+
+/// The trust asked for and what held it up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustRecord {
+    /// What the task asked for; absent when it asked nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<str>>,
+    pub enforced: Box<str>,
+    /// By name: `clean_env`, `session`, `subreaper`, …
+    pub mechanisms: Vec<Box<str>>,
+}
+
+/// What one scorer said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScorerRecord {
+    pub name: Box<str>,
+    pub kind: Box<str>,
+    pub value: f64,
+    pub max: f64,
+    pub passed: bool,
+    /// Why, in one sentence.
+    pub evidence: String,
+    /// The scorer itself broke; its value means nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broken: bool,
+    pub duration_ms: u64,
+}
+
+/// What the attempt used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub cpu_ms: u64,
+    pub max_rss_bytes: u64,
+    pub output_bytes: u64,
+}
+
+/// The log of the attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRef {
+    /// Relative to the run's folder.
+    pub path: Box<str>,
+    /// Of the bytes kept.
+    pub digest: Digest,
+    /// Bytes kept.
+    pub bytes: u64,
+    /// The middle was dropped.
+    pub truncated: bool,
+}

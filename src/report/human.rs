@@ -1,0 +1,190 @@
+//! The sink for people: puts event lines, task output, the live display and the summary into one stream, in one order.
+//! Above a live display a line is printed only for what is worth scrolling for: what did not pass, and
+//! output. Without it, every start and every end has its line.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use indicatif::ProgressDrawTarget;
+
+use super::ci::Ci;
+use super::color::Paint;
+pub use super::live::DRAWS_PER_SECOND;
+use super::live::Live;
+use super::out::Out;
+use super::output::{self, OutputMode, Partial};
+use super::summary::{Rerun, Summary};
+use super::{RunView, Sink, lines};
+use crate::engine::outcome::Outcome;
+use crate::id::TaskId;
+use crate::journal::{Event, Happened};
+use crate::protocol::{Receipt, TaskResult};
+use crate::time::{Millis, Stamp};
+
+/// Rows and columns of a terminal, asked for at each use because people resize windows.
+pub type Size = fn() -> (u16, u16);
+
+/// How to report to people.
+pub struct Options {
+    /// Where to.
+    pub to: Box<dyn Write>,
+    /// Whether `to` is a terminal: then what tasks print is made safe first.
+    pub terminal: bool,
+    pub paint: Paint,
+    pub size: Size,
+    pub output: OutputMode,
+    /// Where to draw the live display, and its colours; `None` for none.
+    pub live: Option<(ProgressDrawTarget, Paint)>,
+    pub ci: Ci,
+    pub rerun: Rerun,
+}
+
+#[derive(Debug)]
+pub struct Human {
+    out: Out,
+    live: Option<Live>,
+    output: OutputMode,
+    partial: Partial,
+    ci: Ci,
+    size: Size,
+    terminal: bool,
+    rerun: Rerun,
+    on_screen: Option<OnScreen>,
+}
+
+/// The last result whose line was printed, and what came of it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OnScreen {
+    pub(super) task: TaskId,
+    /// Its whole log stands above its line, in the open.
+    pub(super) log: bool,
+    /// Lines printed since.
+    pub(super) since: usize,
+}
+
+/// A log is still before the reader's eyes under so many lines.
+const LINES_SINCE_MAX: usize = 5;
+
+/// Columns where there is no terminal to ask.
+const COLUMNS: usize = 100;
+
+impl Human {
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let Options { to, terminal, paint, size, output, live, ci, rerun } = options;
+        let live = live.map(|(target, paint)| Live::new(target, paint));
+        let out = Out::new(to, paint, terminal, live.as_ref().map(Live::bar));
+        Self { out, live, output, partial: Partial::default(), ci, size, terminal, rerun, on_screen: None }
+    }
+
+    /// Lines were printed that are not the result of a task, or not of one worth remembering.
+    fn pushed(&mut self, lines: usize) {
+        if let Some(shown) = &mut self.on_screen {
+            shown.since = shown.since.saturating_add(lines);
+        }
+    }
+
+    /// Whether each start and each end has its line. A display on the terminal does not help who reads the file that
+    /// standard output goes to.
+    fn every_line(&self) -> bool {
+        (self.live.is_none() || !self.terminal) && self.output != OutputMode::Quiet
+    }
+
+    fn settled(&mut self, view: &RunView<'_>, stamp: Stamp, task: TaskId, receipt: &Receipt) -> io::Result<()> {
+        let name = &*view.fleet.tasks[task].name;
+        let bad = !matches!(receipt.result, TaskResult::Pass | TaskResult::Skip);
+        self.partial.end((task, name), &mut self.out);
+        let mut shown = false;
+        if let Some(log) = receipt.log.as_ref().filter(|log| log.bytes > 0 && self.output.shows_log(receipt.result)) {
+            shown = true;
+            self.ci.open(name, stamp, &mut self.out.text);
+            output::log(&view.run_dir.join(&*log.path), &mut self.out)?;
+            self.ci.close(name, stamp, &mut self.out.text);
+        }
+        if self.every_line() || shown || (bad && self.output != OutputMode::Quiet) {
+            lines::settled(view, self.out.paint, task, receipt, &mut self.out.text);
+            if bad || shown {
+                // A CI folds logs away, and its marks come behind the line.
+                let open = self.ci == Ci::None;
+                self.on_screen = Some(OnScreen { task, log: shown && open, since: usize::from(!open) });
+            } else {
+                self.pushed(1);
+            }
+        }
+        if bad && !view.fleet.tasks[task].allow_failure {
+            let cause = receipt.cause.as_deref().unwrap_or(receipt.result.name());
+            self.ci.error(name, cause, &mut self.out.text);
+        }
+        if let Some(live) = &mut self.live {
+            live.settled(task, receipt.result);
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Human {
+    fn begin(&mut self, view: &RunView<'_>) -> io::Result<()> {
+        if self.output != OutputMode::Quiet {
+            lines::begun(view, self.out.paint, &mut self.out.text);
+        }
+        self.tick(view, Millis(0))
+    }
+
+    fn event(&mut self, view: &RunView<'_>, happened: &Happened<'_>) -> io::Result<()> {
+        match happened.event {
+            Event::Queued { .. } | Event::Running { .. } => return Ok(()),
+            Event::Starting { task, attempt, worker } => {
+                if let Some(live) = &mut self.live {
+                    live.starting(task, happened.at);
+                }
+                if self.every_line() {
+                    lines::starting(view, self.out.paint, (task, attempt, worker), &mut self.out.text);
+                    self.pushed(1);
+                }
+            }
+            Event::Output { task, stream, bytes, .. } => {
+                if self.output == OutputMode::Stream {
+                    let name = &*view.fleet.tasks[task].name;
+                    self.partial.add((task, name), stream, bytes, &mut self.out)?;
+                    self.on_screen = None;
+                }
+            }
+            Event::Settled { task, receipt } => self.settled(view, happened.stamp, task, receipt)?,
+            Event::Warning { text } => {
+                lines::warning(self.out.paint, text, &mut self.out.text);
+                self.pushed(1);
+            }
+        }
+        self.out.room()
+    }
+
+    fn tick(&mut self, view: &RunView<'_>, now: Millis) -> io::Result<()> {
+        self.out.flush()?;
+        if let Some(live) = &mut self.live {
+            live.draw(view, now, (self.size)());
+        }
+        Ok(())
+    }
+
+    fn tick_every(&self) -> Option<Duration> {
+        self.live.is_some().then(|| Duration::from_secs(1) / u32::from(DRAWS_PER_SECOND))
+    }
+
+    fn end(&mut self, view: &RunView<'_>, outcome: &Outcome) -> io::Result<()> {
+        if let Some(live) = &mut self.live {
+            live.clear();
+        }
+        let width = if self.terminal { (self.size)().1.into() } else { COLUMNS };
+        let brief = self.output == OutputMode::Quiet;
+        let on_screen = self.on_screen.filter(|shown| shown.since <= LINES_SINCE_MAX);
+        Summary { view: *view, outcome, rerun: &self.rerun, width, brief, on_screen }.write(&mut self.out)?;
+        self.out.flush()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Options({:?}, terminal: {}, {:?})", self.output, self.terminal, self.ci)
+    }
+}

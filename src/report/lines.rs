@@ -1,0 +1,73 @@
+//! One line per event, the same on every machine: a word, the task, and what there is to say. Made to be read in the
+//! log of a CI and to be searched: `grep ^fail`.
+
+use std::io::Write as _;
+
+use super::RunView;
+use super::color::{Color, Paint};
+use super::text::Span;
+use crate::id::{Attempt, TaskId, WorkerId};
+use crate::protocol::{Receipt, TaskResult};
+
+/// The colour of a result's word.
+pub(super) fn color(result: TaskResult) -> Color {
+    match result {
+        TaskResult::Pass => Color::Green,
+        TaskResult::Partial => Color::Yellow,
+        TaskResult::Fail | TaskResult::Timeout => Color::Red,
+        TaskResult::Skip => Color::Dim,
+    }
+}
+
+// Writing to a vector cannot fail, so what `writeln!` returns says nothing here.
+
+fn line(paint: Paint, color: Color, word: &str, rest: std::fmt::Arguments<'_>, out: &mut Vec<u8>) {
+    if paint.is_on() {
+        let _ = writeln!(out, "{} {rest}", paint.color(color, format_args!("{word:<8}")));
+    } else {
+        let _ = writeln!(out, "{word:<8} {rest}");
+    }
+}
+
+pub(super) fn begun(view: &RunView<'_>, paint: Paint, out: &mut Vec<u8>) {
+    let file = view.fleet.file.file_name().unwrap_or_default().to_string_lossy();
+    let tasks = if view.selected == 1 { "task" } else { "tasks" };
+    line(paint, Color::Bold, "run", format_args!("{}  {} {tasks} of {file}", view.run, view.selected), out);
+}
+
+pub(super) fn starting(
+    view: &RunView<'_>,
+    paint: Paint,
+    (task, attempt, worker): (TaskId, Attempt, WorkerId),
+    out: &mut Vec<u8>,
+) {
+    let name = &*view.fleet.tasks[task].name;
+    // With one worker there is nothing to tell.
+    let on = if view.fleet.workers.len() > 1 { &*view.fleet.workers[worker].name } else { "" };
+    let (on_word, again) = (if on.is_empty() { "" } else { "  on " }, attempt > Attempt::FIRST);
+    if again {
+        line(paint, Color::Dim, "start", format_args!("{name}{on_word}{on}  attempt {attempt}"), out);
+    } else {
+        line(paint, Color::Dim, "start", format_args!("{name}{on_word}{on}"), out);
+    }
+}
+
+/// `fail     test  1.2s  task: exit code 1, expected 0`
+pub(super) fn settled(view: &RunView<'_>, paint: Paint, task: TaskId, receipt: &Receipt, out: &mut Vec<u8>) {
+    let name = &*view.fleet.tasks[task].name;
+    let kind = receipt.failure_kind.map_or("", |kind| kind.name());
+    let cause = receipt.cause.as_deref().unwrap_or("");
+    let gap = if kind.is_empty() && cause.is_empty() { "" } else { "  " };
+    let separator = if kind.is_empty() || cause.is_empty() { "" } else { ": " };
+    let (word, color) = (receipt.result.name(), color(receipt.result));
+    if receipt.attempt == 0 {
+        line(paint, color, word, format_args!("{name}{gap}{kind}{separator}{cause}"), out);
+    } else {
+        let (took, flaky) = (Span::ms(receipt.duration_ms), if receipt.flaky { "  flaky" } else { "" });
+        line(paint, color, word, format_args!("{name}  {took}{flaky}{gap}{kind}{separator}{cause}"), out);
+    }
+}
+
+pub(super) fn warning(paint: Paint, text: &str, out: &mut Vec<u8>) {
+    line(paint, Color::Yellow, "warning", format_args!("{text}"), out);
+}

@@ -1,0 +1,620 @@
+//! A fleet file as written: field names, shapes and nothing more. These types make the parser (serde, through `de`)
+//! and the published schema (schemars), so the two cannot drift; the doc comments are the schema's descriptions.
+//!
+//! No places (they are on the tree), no defaults, no variables filled in: `resolve` does that. A field is `Option`
+//! when it may be left out; rare ones are boxed, since a file may hold two hundred thousand tasks. A key that the
+//! format has and this version does not honour stands in [`NOT_YET`] and nowhere else.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use super::shape::{
+    DurationText, Free, List, MatrixRaw, Name, Named, OneOrMany, RunRaw, Scalar, Share, SizeText, Table, Text, Weight,
+};
+use super::shape::{lenient, shapes};
+
+/// Keys of the format that this version refuses as not supported yet, by the table they belong to (the serde name of
+/// its struct). Source: "What the fleet file supports" in the format's reference.
+pub const NOT_YET: &[(&str, &[&str])] = &[
+    ("Fleet", &["agents", "cache", "gates"]),
+    (
+        "Defaults",
+        &[
+            "tags",
+            "retry",
+            "repeat",
+            "budget",
+            "cache",
+            "on_unknown",
+            "secrets",
+            "alerts",
+            "worker",
+            "scorers",
+            "scratch",
+            "required_files",
+            "writable_paths",
+            "uses",
+            "allow_failure",
+            "pass_score",
+            "metadata",
+            "inputs",
+            "outputs",
+            "artifacts",
+            "needs",
+            "stdin",
+            "when",
+            "matrix",
+            "always",
+            "on_failure",
+        ],
+    ),
+    ("Task", &["agent", "instructions", "retry", "repeat", "budget", "cache", "on_unknown", "secrets", "alerts"]),
+    ("Need", &["order_only"]),
+    ("When", &["changed"]),
+    ("WorkerRequest", &["role", "tools"]),
+    ("Policies", &["security", "budget", "alerts"]),
+];
+
+/// Kinds of the format that this version refuses as not supported yet, by the enum they belong to.
+pub const KINDS_NOT_YET: &[(&str, &[&str])] = &[
+    ("Host", &["ssh", "docker"]),
+    ("HostWord", &["ssh", "docker"]),
+    ("Scorer", &["verifier_prompt", "manual", "diff_confined", "metric"]),
+];
+
+/// A struct of the file: required fields are of their type, optional ones `Option`, read leniently (a mistake in one
+/// is on record and does not hide the mistakes in the next).
+macro_rules! written {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident = $word:literal {
+            $(required { $($(#[$rmeta:meta])* $r:ident: $rt:ty,)* })?
+            optional { $($(#[$fmeta:meta])* $f:ident: $t:ty,)* }
+        }
+    )*) => {$(
+        #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+        #[serde(rename = $word, deny_unknown_fields)]
+        $(#[$meta])*
+        pub struct $name {
+            $($($(#[$rmeta])* pub $r: $rt,)*)?
+            $($(#[$fmeta])* #[serde(default, deserialize_with = "lenient")] pub $f: Option<$t>,)*
+        }
+    )*};
+}
+
+/// A scorer's struct: its own fields and those every scorer has.
+macro_rules! scorers {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident = $word:literal {
+            $(required { $($(#[$rmeta:meta])* $r:ident: $rt:ty,)* })?
+            optional { $($(#[$fmeta:meta])* $f:ident: $t:ty,)* }
+        }
+    )*) => {
+        written! {$(
+            $(#[$meta])*
+            $name = $word {
+                $(required { $($(#[$rmeta])* $r: $rt,)* })?
+                optional {
+                    $($(#[$fmeta])* $f: $t,)*
+                    /// Name in reports and receipts; the key under `[scorers]` or the kind unless said.
+                    name: Text,
+                    /// Share in the weighted mean; 1 unless said.
+                    weight: Weight,
+                    /// Least share of the maximum that passes; 1 unless said.
+                    at_least: Share,
+                    /// Whether not passing fails the task (the default) or makes it partial.
+                    required: bool,
+                }
+            }
+        )*}
+        $(impl $name {
+            fn common(&self) -> ScorerCommon<'_> {
+                ScorerCommon {
+                    name: self.name.as_deref(),
+                    weight: self.weight.as_ref().map(|w| w.0),
+                    at_least: self.at_least.as_ref().map(|s| s.0),
+                    required: self.required,
+                }
+            }
+        })*
+    };
+}
+
+written! {
+    /// A fleet file: tasks, the workers that may run them, the scorers that judge them, the policies that bound them.
+    FileRaw = "Fleet" {
+        optional {
+            /// The schema this file follows, for editors. Not read.
+            #[serde(rename = "$schema")]
+            schema: Text,
+            /// Version of the format: 1.
+            #[schemars(range(min = 1, max = 1))]
+            version: u32,
+            /// Name of the fleet, in reports and receipts. Required in the main file.
+            name: Name,
+            /// What this fleet is for.
+            description: Text,
+            /// Decides tie-breaks and jitter; greater than zero. Derived from the file unless said, and always recorded.
+            seed: NonZeroU64,
+            /// Globs of fleet files that are merged into this one. A name defined twice is an error.
+            include: List<Text>,
+            /// Free text, shown in reports and put in receipts.
+            labels: Table<Text>,
+            /// `${vars.NAME}` in any text becomes the value; `--set NAME=VALUE` overrides it.
+            vars: Named<Scalar>,
+            /// For every task that does not say otherwise.
+            defaults: Box<DefaultsRaw>,
+            /// Free; carried through to receipts.
+            metadata: Free,
+            /// Units of work, by name.
+            tasks: Named<TaskRaw>,
+            /// Places to run, by name. Without any there is one local worker, with a slot per core.
+            workers: Named<WorkerRaw>,
+            /// Rules that judge a task's result, by name.
+            scorers: Named<ScorerRaw>,
+            /// What bounds a run.
+            policies: Box<PoliciesRaw>,
+        }
+    }
+
+    /// For every task that does not say otherwise.
+    DefaultsRaw = "Defaults" {
+        optional {
+            /// Wall time of an attempt.
+            timeout: DurationText,
+            /// Time without output.
+            idle_timeout: DurationText,
+            /// Time a ready task may wait for its start.
+            start_within: DurationText,
+            /// Variables of the environment; a task's own are laid over them.
+            env: Table<Scalar>,
+            /// Names, or globs of names, let through from the caller's environment.
+            pass_env: List<Text>,
+            /// Variables the caller's environment must have.
+            required_env: List<Text>,
+            /// The shell of `sh` scripts.
+            shell: ShellRaw,
+            /// Folder the tasks start in.
+            workdir: Text,
+            /// Higher starts first.
+            priority: i32,
+            /// Programs that must be found on PATH.
+            tools: List<Text>,
+        }
+    }
+
+    /// A unit of work: exactly one of `run` and `sh`, and what it needs, reads, makes and is bounded by.
+    #[schemars(extend("oneOf" = [{ "required": ["run"] }, { "required": ["sh"] }]))]
+    TaskRaw = "Task" {
+        optional {
+            /// What the task does, in a line.
+            description: Box<Text>,
+            /// A command without a shell: text that is split into words, or the words.
+            run: Box<RunRaw>,
+            /// A script for a shell: `sh -eu`, or `bash -eu -o pipefail` with `shell = "bash"`.
+            sh: Box<Text>,
+            /// Tasks that must pass before: names, `tag:<tag>`, or tables.
+            needs: Box<List<NeedRaw>>,
+            /// Globs of files the task reads; `!` excludes. A task with `inputs`, even `[]`, is reusable.
+            inputs: Box<List<Text>>,
+            /// Globs of files the task makes.
+            outputs: Box<List<Text>>,
+            /// Files to keep in the store and the receipt.
+            artifacts: Box<List<ArtifactRaw>>,
+            /// Variables of the environment, which is clean otherwise.
+            env: Box<Table<Scalar>>,
+            /// Names, or globs of names, let through from the caller's environment.
+            pass_env: Box<List<Text>>,
+            /// Folder the task starts in; the workspace unless said.
+            workdir: Box<Text>,
+            /// The shell of `sh`.
+            shell: ShellRaw,
+            /// A file of the workspace that becomes standard input; empty unless said.
+            stdin: Box<Text>,
+            /// Whether an attempt gets an empty private directory in `FLEET_ATTEMPT_DIR`.
+            scratch: bool,
+            /// Files that must be there before an attempt.
+            required_files: Box<List<Text>>,
+            /// Variables the caller's environment must have.
+            required_env: Box<List<Text>>,
+            /// Programs that must be found on PATH before an attempt.
+            tools: Box<List<Text>>,
+            /// Globs of where the task may write. Two unordered tasks that may write the same place are an error.
+            writable_paths: Box<List<Text>>,
+            /// Wall time of an attempt.
+            timeout: Box<DurationText>,
+            /// Time without output.
+            idle_timeout: Box<DurationText>,
+            /// Time the ready task may wait for its start.
+            start_within: Box<DurationText>,
+            /// Higher starts first; 0 unless said.
+            priority: i32,
+            /// What it takes from the pools of `policies.limits` while it runs.
+            uses: Box<Named<NonZeroU32>>,
+            /// Words to select and need tasks by.
+            tags: Box<List<Text>>,
+            /// When the task is wanted; all that is said must hold. An unwanted task counts as satisfied.
+            when: Box<WhenRaw>,
+            /// One instance of the task for each combination of the axes' values.
+            matrix: Box<MatrixRaw>,
+            /// A failure does not fail the run.
+            allow_failure: bool,
+            /// Runs whatever happened before it.
+            always: bool,
+            /// Tasks that run once after this one's final failure.
+            on_failure: Box<List<Text>>,
+            /// What it asks of a worker.
+            worker: Box<WorkerRequestRaw>,
+            /// What judges the result: names of `[scorers]`, or scorers. `exit_code` unless said.
+            scorers: Box<List<ScorerRef>>,
+            /// Least weighted mean of the scores for a pass.
+            pass_score: Box<Share>,
+            /// Free; carried through to receipts.
+            metadata: Box<Free>,
+        }
+    }
+
+    /// A need with conditions.
+    NeedTable = "Need" {
+        required {
+            /// A task, or `tag:<tag>`.
+            task: Text,
+        }
+        optional {
+            /// What result is good enough besides a pass.
+            accept: Accept,
+        }
+    }
+
+    /// Files to keep.
+    ArtifactRaw = "Artifact" {
+        required {
+            /// A path or glob.
+            path: Text,
+        }
+        optional {
+            /// `log`, `patch`, `test_result`, `report`, `checkpoint`, `receipt` or any other word.
+            kind: Text,
+            /// The media type.
+            mime_type: Text,
+            /// Whether it is a task failure when it is missing, which it is unless said.
+            required: bool,
+        }
+    }
+
+    /// When a task is wanted; all that is said must hold.
+    WhenRaw = "When" {
+        optional {
+            /// Operating systems: `linux`, `macos`.
+            os: OneOrMany,
+            /// Processor architectures: `x86_64`, `aarch64`.
+            arch: OneOrMany,
+            /// Variables of the caller's environment: a name that must be set, or a table of names to values.
+            env: WhenEnv,
+            /// Branches of the workspace's repository; globs.
+            branch: OneOrMany,
+            /// Paths of which one must exist; globs.
+            exists: OneOrMany,
+        }
+    }
+
+    /// What a task asks of a worker; every part must hold.
+    WorkerRequestRaw = "WorkerRequest" {
+        optional {
+            /// That worker and no other.
+            id: Text,
+            /// Labels it must have.
+            labels: Table<Text>,
+            /// Capabilities it must have.
+            capabilities: List<Text>,
+            /// At least this much trust.
+            trust: TrustRaw,
+        }
+    }
+
+    /// A place to run.
+    WorkerRaw = "Worker" {
+        required {
+            /// The kind of place: `"local"`.
+            host: HostRaw,
+        }
+        optional {
+            /// How many attempts it carries at once; the number of cores unless said.
+            slots: NonZeroU32,
+            /// What tasks may ask for.
+            labels: Table<Text>,
+            /// What tasks may ask for.
+            capabilities: List<Text>,
+            /// How far it is trusted; by its host unless said.
+            trust: TrustRaw,
+            /// Free; carried through to receipts.
+            metadata: Free,
+        }
+    }
+
+    /// This machine.
+    LocalRaw = "Local" {
+        optional {}
+    }
+
+    /// What bounds a run.
+    PoliciesRaw = "Policies" {
+        optional {
+            /// After a failure, cancel what runs and start nothing more.
+            fail_fast: bool,
+            /// Attempts at once over all workers.
+            max_parallel: NonZeroU32,
+            /// Time for the whole run.
+            timeout: DurationText,
+            /// Named pools; a task takes from them with `uses`.
+            limits: Named<NonZeroU32>,
+        }
+    }
+}
+
+impl Default for TaskRaw {
+    fn default() -> Self {
+        serde::Deserialize::deserialize(serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(
+            std::iter::empty::<(&str, &str)>(),
+        ))
+        .expect("every field of a task is optional")
+    }
+}
+
+scorers! {
+    /// Passes when the exit code is expected.
+    ExitCodeRaw = "ExitCode" {
+        optional {
+            /// Codes that pass; `[0]` unless said.
+            expect: List<i32>,
+        }
+    }
+    /// Passes when a path is a regular file.
+    FileExistsRaw = "FileExists" {
+        required {
+            /// The path.
+            path: Text,
+        }
+        optional {
+            /// Least size in bytes.
+            min_bytes: u64,
+        }
+    }
+    /// Passes when a pattern matches, unanchored: in exactly one of `path` and `stream`.
+    #[schemars(extend("oneOf" = [{ "required": ["path"] }, { "required": ["stream"] }]))]
+    RegexMatchRaw = "RegexMatch" {
+        required {
+            /// The pattern, in the syntax of Rust's `regex`.
+            pattern: Text,
+        }
+        optional {
+            /// A file to look in.
+            path: Text,
+            /// An output of the task to look in.
+            stream: StreamRaw,
+            /// Most bytes to look at; 16 MiB unless said.
+            max_bytes: SizeText,
+        }
+    }
+    /// Passes when the program exits 0.
+    CommandRaw = "Command" {
+        required {
+            /// A command without a shell: text that is split into words, or the words.
+            run: RunRaw,
+        }
+        optional {
+            /// Where the score comes from when the exit code is not all.
+            score: CommandScore,
+            /// Time it may take.
+            timeout: DurationText,
+        }
+    }
+    /// Passes when a `JUnit` report has enough tests and no failure.
+    JunitRaw = "Junit" {
+        required {
+            /// A path or glob.
+            path: Text,
+        }
+        optional {
+            /// Least number of tests; 1 unless said.
+            min_tests: u64,
+            /// Most bytes to read; 16 MiB unless said.
+            max_bytes: SizeText,
+        }
+    }
+    /// Passes when all of its scorers pass.
+    AllRaw = "All" {
+        required {
+            /// Names of `[scorers]`, or scorers.
+            of: List<ScorerRef>,
+        }
+        optional {}
+    }
+    /// Passes when any of its scorers passes.
+    AnyRaw = "Any" {
+        required {
+            /// Names of `[scorers]`, or scorers.
+            of: List<ScorerRef>,
+        }
+        optional {}
+    }
+    /// Passes when enough of its scorers pass.
+    QuorumRaw = "Quorum" {
+        required {
+            /// Names of `[scorers]`, or scorers.
+            of: List<ScorerRef>,
+            /// How many must pass.
+            least: NonZeroU32,
+        }
+        optional {}
+    }
+}
+
+written! {
+    /// Passes when a query finds a value that satisfies what is said, or, with nothing said, is neither null nor false.
+    JsonPathRaw = "JsonPath" {
+        required {
+            /// A JSON file.
+            path: Text,
+            /// An RFC 9535 query, or the old dotted form `.a.b`.
+            query: Text,
+        }
+        optional {
+            /// The value must be this.
+            equals: serde_json::Value,
+            /// The value must be a number, at least this.
+            at_least: f64,
+            /// The value must be a number, at most this.
+            at_most: f64,
+            /// The value must be text that this pattern matches.
+            matches: Text,
+            /// Most bytes to read; 16 MiB unless said.
+            max_bytes: SizeText,
+            /// Name in reports and receipts; the key under `[scorers]` or the kind unless said.
+            name: Text,
+            /// Share in the weighted mean; 1 unless said.
+            weight: Weight,
+            /// Whether not passing fails the task (the default) or makes it partial.
+            required: bool,
+        }
+    }
+}
+
+/// A rule that judges an attempt.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename = "Scorer", rename_all = "snake_case")]
+#[schemars(tag = "kind")]
+pub enum ScorerRaw {
+    ExitCode(Box<ExitCodeRaw>),
+    FileExists(Box<FileExistsRaw>),
+    RegexMatch(Box<RegexMatchRaw>),
+    JsonPath(Box<JsonPathRaw>),
+    Command(Box<CommandRaw>),
+    Junit(Box<JunitRaw>),
+    All(Box<AllRaw>),
+    Any(Box<AnyRaw>),
+    Quorum(Box<QuorumRaw>),
+}
+
+/// What every scorer may say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScorerCommon<'s> {
+    pub name: Option<&'s str>,
+    pub weight: Option<f64>,
+    /// Always `None` for `json_path`, where the key bounds the value.
+    pub at_least: Option<f64>,
+    pub required: Option<bool>,
+}
+
+impl ScorerRaw {
+    #[must_use]
+    pub fn common(&self) -> ScorerCommon<'_> {
+        match self {
+            Self::ExitCode(scorer) => scorer.common(),
+            Self::FileExists(scorer) => scorer.common(),
+            Self::RegexMatch(scorer) => scorer.common(),
+            Self::Command(scorer) => scorer.common(),
+            Self::Junit(scorer) => scorer.common(),
+            Self::All(scorer) => scorer.common(),
+            Self::Any(scorer) => scorer.common(),
+            Self::Quorum(scorer) => scorer.common(),
+            Self::JsonPath(scorer) => ScorerCommon {
+                name: scorer.name.as_deref(),
+                weight: scorer.weight.as_ref().map(|w| w.0),
+                at_least: None,
+                required: scorer.required,
+            },
+        }
+    }
+}
+
+/// The kind of a worker's host, with what that kind needs to know.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename = "Host", rename_all = "snake_case")]
+#[schemars(tag = "kind")]
+pub enum HostTable {
+    Local(LocalRaw),
+}
+
+/// The kind of a worker's host as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "HostWord", rename_all = "snake_case")]
+pub enum HostWord {
+    /// This machine.
+    Local,
+}
+
+/// How far a worker is trusted, from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "Trust", rename_all = "snake_case")]
+pub enum TrustRaw {
+    Sandbox,
+    Local,
+    RemoteVerified,
+    Operator,
+}
+
+/// Which shell reads a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "Shell", rename_all = "snake_case")]
+pub enum ShellRaw {
+    /// `sh -eu`
+    Sh,
+    /// `bash -eu -o pipefail`
+    Bash,
+}
+
+/// What result of a need is good enough besides a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "Accept", rename_all = "snake_case")]
+pub enum Accept {
+    Partial,
+}
+
+/// An output of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "Stream", rename_all = "snake_case")]
+pub enum StreamRaw {
+    Stdout,
+    Stderr,
+}
+
+/// Where a command's score comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "CommandScore", rename_all = "kebab-case")]
+pub enum CommandScore {
+    /// The program prints `{"value", "max", "notes"}`.
+    StdoutJson,
+}
+
+shapes! {
+    /// A task that must pass before.
+    NeedRaw = "need" {
+        /// A task, or `tag:<tag>`.
+        Name(Text) = "text",
+        Table(Box<NeedTable>) = "table",
+    }
+    /// A scorer by name or in place.
+    ScorerRef = "scorer" {
+        Name(Text) = "text",
+        Inline(Box<ScorerRaw>) = "table",
+    }
+    /// Where a worker lives.
+    HostRaw = "host" {
+        Word(HostWord) = "text",
+        Table(Box<HostTable>) = "table",
+    }
+    /// A variable that must be set, or what several must be.
+    WhenEnv = "environment" {
+        Set(Text) = "text",
+        Table(Table<WhenValue>) = "table",
+    }
+    /// The value a variable must have, or whether it must be set.
+    WhenValue = "environment value" {
+        Is(Text) = "text",
+        Set(bool) = "boolean",
+    }
+}

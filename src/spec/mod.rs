@@ -1,0 +1,46 @@
+//! From text to `model::Fleet`.
+//!
+//! The syntax half: `toml`, `yaml` and `json` make one spanned `tree`, `de` fills the as-written types of `file` from
+//! it, and `schema` publishes those types.
+//!
+//! The meaning half, in the order things happen: `include` finds and merges files, `vars` fills references in,
+//! `matrix` makes instances, `needs` turns names into ids, `task`, `scorer`, `worker` and `when` resolve the rest, all
+//! with a `context` at hand. `shell`, `paths` and `quantity` (durations and sizes) read one kind
+//! of text each. `error` has every mistake and
+//! its words, `map` the places, `render` what is seen of it.
+
+mod context;
+pub mod de;
+pub mod error;
+pub mod file;
+mod include;
+mod json;
+pub mod map;
+mod matrix;
+mod names;
+pub mod nearest;
+mod needs;
+mod paths;
+mod quantity;
+pub mod render;
+mod resolve;
+pub mod schema;
+mod scorer;
+mod shape;
+mod shell;
+pub mod source;
+mod syntax_error;
+mod task;
+mod toml;
+pub mod tree;
+mod vars;
+mod when;
+mod worker;
+mod yaml;
+
+pub use error::{Label, Place, Problem};
+pub use map::{Origin, Source, SourceMap};
+pub use resolve::{Failure, Loaded, Request, load};
+pub use source::{Syntax, parse};
+pub use tree::{FileId, Node, Seg, Tree};
+pub use when::Facts;

@@ -1,0 +1,382 @@
+//! A task's `inputs`, `outputs` and artifact paths, to files and digests.
+//! A literal path is only looked up; globs walk from the deepest folder that all their matches share. `!` excludes.
+//! A folder named literally means every file beneath it. `.git` and `.fleet` are passed over unless a pattern names
+//! them. Links to files count as the file; links to folders are not walked; nothing outside the workspace is opened.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use walkdir::WalkDir;
+
+use super::Root;
+use crate::digest::{Digest, Hasher};
+use crate::model::task::is_glob;
+use crate::protocol::receipt::OutputRef;
+
+/// Most paths one expansion looks at.
+pub const PATHS_MAX: usize = 1_000_000;
+
+/// Folders that only a pattern that names them reaches.
+const HIDDEN: [&str; 2] = [".git", ".fleet"];
+
+/// Patterns, ready to be expanded any number of times.
+#[derive(Debug)]
+pub struct Scan {
+    literals: Vec<(usize, Box<str>)>,
+    globs: Vec<Glob>,
+    set: GlobSet,
+    excludes: GlobSet,
+    paths_max: usize,
+}
+
+#[derive(Debug)]
+struct Glob {
+    /// Its place among the patterns.
+    pattern: usize,
+    /// The folder it is walked from.
+    base: PathBuf,
+    /// Whether it names a folder of [`HIDDEN`].
+    names_hidden: bool,
+}
+
+/// What patterns matched.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Relative to the workspace, sorted, each once.
+    pub files: Vec<Box<str>>,
+    /// Positions of the patterns (not the excluding ones) that matched no file.
+    pub unmatched: Vec<usize>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    #[error("`{pattern}` is not a glob: {error}")]
+    BadGlob { pattern: String, error: String },
+    #[error("`{path}` leads out of the workspace")]
+    Leaves { path: String },
+    #[error("the path `{path}` is not UTF-8, which records cannot hold")]
+    NotUtf8 { path: String },
+    #[error("the globs look at more than {limit} paths; narrow them")]
+    TooMany { limit: usize },
+    #[error("`{path}` cannot be read: {error}")]
+    Io { path: String, error: io::Error },
+}
+
+impl Scan {
+    /// Compiles the patterns of one list.
+    ///
+    /// # Errors
+    /// [`ScanError::BadGlob`].
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, ScanError> {
+        let (mut set, mut excludes) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        let mut scan = Self {
+            literals: Vec::new(),
+            globs: Vec::new(),
+            set: GlobSet::empty(),
+            excludes: GlobSet::empty(),
+            paths_max: PATHS_MAX,
+        };
+        for (pattern, text) in patterns.iter().map(AsRef::as_ref).enumerate() {
+            if let Some(text) = text.strip_prefix('!') {
+                let text = text.trim_end_matches('/');
+                excludes.add(glob(text)?);
+                // What excludes a folder excludes what is in it.
+                excludes.add(glob(&format!("{text}/**"))?);
+            } else if is_glob(text) {
+                set.add(glob(text)?);
+                let names_hidden = text.split('/').any(|part| HIDDEN.contains(&part));
+                scan.globs.push(Glob { pattern, base: base(text), names_hidden });
+            } else {
+                let text = text.trim_start_matches("./").trim_end_matches('/');
+                scan.literals.push((pattern, if text == "." { "" } else { text }.into()));
+            }
+        }
+        let bad = |error: globset::Error| ScanError::BadGlob { pattern: String::new(), error: error.to_string() };
+        scan.set = set.build().map_err(bad)?;
+        scan.excludes = excludes.build().map_err(bad)?;
+        Ok(scan)
+    }
+
+    /// The files there are now.
+    ///
+    /// # Errors
+    /// See [`ScanError`]. A folder that disappears while it is walked is no error.
+    pub fn expand(&self, root: &Root) -> Result<Found, ScanError> {
+        let mut work = Expansion { scan: self, root, looked_at: 0, files: Vec::new(), matched: BTreeSet::new() };
+        for (pattern, path) in &self.literals {
+            work.literal(*pattern, path)?;
+        }
+        let mut bases: Vec<&Path> = self.globs.iter().map(|glob| &*glob.base).collect();
+        bases.sort_unstable();
+        // A base that begins with another is walked with it.
+        bases.dedup_by(|later, earlier| later.starts_with(earlier));
+        for base in bases {
+            work.walk(base, None)?;
+        }
+        let Expansion { mut files, matched, .. } = work;
+        files.sort_unstable();
+        files.dedup();
+        let patterns = self.literals.iter().map(|(pattern, _)| *pattern).chain(self.globs.iter().map(|g| g.pattern));
+        let mut unmatched: Vec<usize> = patterns.filter(|pattern| !matched.contains(pattern)).collect();
+        unmatched.sort_unstable();
+        Ok(Found { files, unmatched })
+    }
+}
+
+struct Expansion<'a> {
+    scan: &'a Scan,
+    root: &'a Root,
+    looked_at: usize,
+    files: Vec<Box<str>>,
+    matched: BTreeSet<usize>,
+}
+
+impl Expansion<'_> {
+    fn literal(&mut self, pattern: usize, path: &str) -> Result<(), ScanError> {
+        let full = self.root.path().join(path);
+        self.look()?;
+        let Some(kind) = found(fs::symlink_metadata(&full), path)?.map(|m| m.file_type()) else { return Ok(()) };
+        if kind.is_dir() {
+            return self.walk(Path::new(path), Some(pattern));
+        }
+        if (kind.is_file() || kind.is_symlink() && is_file_link(&full)) && !self.scan.excludes.is_match(path) {
+            self.matched.insert(pattern);
+            self.files.push(path.into());
+        }
+        Ok(())
+    }
+
+    /// Walks a folder: for the globs, or, with `all_for`, for that literal pattern, which takes every file.
+    fn walk(&mut self, base: &Path, all_for: Option<usize>) -> Result<(), ScanError> {
+        let top = self.root.path().join(base);
+        let shown = || base.display().to_string();
+        let Some(real) = found(top.canonicalize(), &shown())? else { return Ok(()) };
+        if !real.starts_with(self.root.path()) {
+            return Err(ScanError::Leaves { path: shown() });
+        }
+        let names_hidden = all_for.is_none() && self.scan.globs.iter().any(|glob| glob.names_hidden);
+        let walk = WalkDir::new(&top).follow_root_links(true).into_iter();
+        for entry in walk.filter_entry(|entry| names_hidden || entry.depth() == 0 || !is_hidden(entry.file_name())) {
+            self.look()?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => continue,
+                Err(error) => return Err(ScanError::Io { path: shown(), error: error.into() }),
+            };
+            let kind = entry.file_type();
+            if !(kind.is_file() || kind.is_symlink() && entry.depth() > 0) {
+                continue;
+            }
+            let path = entry.path().strip_prefix(self.root.path()).unwrap_or(entry.path());
+            if self.takes(path, all_for) && (kind.is_file() || is_file_link(entry.path())) {
+                let text = path.to_str().ok_or_else(|| ScanError::NotUtf8 { path: path.display().to_string() });
+                self.files.push(text?.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pattern takes this path; notes which do.
+    fn takes(&mut self, path: &Path, all_for: Option<usize>) -> bool {
+        if self.scan.excludes.is_match(path) {
+            return false;
+        }
+        if let Some(pattern) = all_for {
+            self.matched.insert(pattern);
+            return true;
+        }
+        let hidden = path.iter().any(is_hidden);
+        let mut taken = false;
+        for at in self.scan.set.matches(path) {
+            let glob = &self.scan.globs[at];
+            if glob.names_hidden || !hidden {
+                self.matched.insert(glob.pattern);
+                taken = true;
+            }
+        }
+        taken
+    }
+
+    fn look(&mut self) -> Result<(), ScanError> {
+        self.looked_at += 1;
+        if self.looked_at > self.scan.paths_max {
+            return Err(ScanError::TooMany { limit: self.scan.paths_max });
+        }
+        Ok(())
+    }
+}
+
+/// Digests files of the workspace, in the order given.
+///
+/// # Errors
+/// When one is gone, is no regular file, leads out of the workspace or cannot be read.
+pub fn digest_files<S: AsRef<str>>(root: &Root, files: &[S]) -> Result<Vec<OutputRef>, ScanError> {
+    let mut piece = vec![0; 64 << 10];
+    let digest = |path: &str, piece: &mut [u8]| {
+        let (digest, size_bytes) = digest_file(root, path, piece)?;
+        Ok(OutputRef { path: path.into(), digest, size_bytes })
+    };
+    files.iter().map(|path| digest(path.as_ref(), &mut piece)).collect()
+}
+
+fn digest_file(root: &Root, path: &str, piece: &mut [u8]) -> Result<(Digest, u64), ScanError> {
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::CrossesDevices => ScanError::Leaves { path: path.to_owned() },
+        _ => ScanError::Io { path: path.to_owned(), error },
+    };
+    let mut file = root.read(Path::new(path)).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(io(io::Error::other("not a regular file")));
+    }
+    let mut hasher = Hasher::default();
+    loop {
+        match file.read(piece) {
+            Ok(0) => return Ok((hasher.finish(), hasher.bytes())),
+            Ok(n) => hasher.update(&piece[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io(error)),
+        }
+    }
+}
+
+/// One digest for a list of files: of a line `<digest> <size> <path>\0` each, in the order given.
+#[must_use]
+pub fn digest_of_all(files: &[OutputRef]) -> Digest {
+    let mut hasher = Hasher::default();
+    for file in files {
+        hasher.update(format!("{} {} {}\0", file.digest, file.size_bytes, file.path).as_bytes());
+    }
+    hasher.finish()
+}
+
+fn glob(pattern: &str) -> Result<globset::Glob, ScanError> {
+    GlobBuilder::new(pattern.trim_start_matches("./"))
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
+        .map_err(|error| ScanError::BadGlob { pattern: pattern.to_owned(), error: error.kind().to_string() })
+}
+
+/// The part of a glob before the first component that has a glob character.
+fn base(pattern: &str) -> PathBuf {
+    let pattern = pattern.trim_start_matches("./");
+    let folder = pattern.rsplit_once('/').map_or("", |(folder, _)| folder);
+    folder.split('/').take_while(|part| !is_glob(part)).collect()
+}
+
+fn is_hidden(name: impl AsRef<std::ffi::OsStr>) -> bool {
+    HIDDEN.iter().any(|hidden| name.as_ref() == *hidden)
+}
+
+fn is_file_link(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|m| m.is_file())
+}
+
+/// `None` for what is not there.
+fn found<T>(result: io::Result<T>, path: &str) -> Result<Option<T>, ScanError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(ScanError::Io { path: path.to_owned(), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn workspace(files: &[&str]) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn scan(root: &Root, patterns: &[&str]) -> (Vec<String>, Vec<usize>) {
+        let found = Scan::new(patterns).unwrap().expand(root).unwrap();
+        (found.files.iter().map(ToString::to_string).collect(), found.unmatched)
+    }
+
+    #[test]
+    fn patterns_take_what_they_say() {
+        let files =
+            ["Cargo.toml", "src/a.rs", "src/deep/b.rs", "src/gen/c.rs", "src/x.txt", ".git/HEAD", ".fleet/lock"];
+        let (_dir, root) = workspace(&files);
+        let table: &[(&[&str], &[&str], &[usize])] = &[
+            (&["Cargo.toml"], &["Cargo.toml"], &[]),
+            (&["./Cargo.toml", "nope"], &["Cargo.toml"], &[1]),
+            (&["src/*.rs"], &["src/a.rs"], &[]),
+            (&["src/**/*.rs", "!src/gen/**"], &["src/a.rs", "src/deep/b.rs"], &[]),
+            (&["!src/gen", "src/**/*.rs"], &["src/a.rs", "src/deep/b.rs"], &[]),
+            (&["src/**", "src/*/b.rs", "lib/**"], &["src/a.rs", "src/deep/b.rs", "src/gen/c.rs", "src/x.txt"], &[2]),
+            (&["src/deep", "src/deep/"], &["src/deep/b.rs"], &[]),
+            (&["src/{a.rs,x.txt}"], &["src/a.rs", "src/x.txt"], &[]),
+            (&["*"], &["Cargo.toml"], &[]),
+            (&["**/HEAD"], &[], &[0]),
+            (&["**/HEAD", ".git/*"], &[".git/HEAD"], &[0]),
+            (&[".git/HEAD", ".fleet"], &[".fleet/lock", ".git/HEAD"], &[]),
+            (&["src/a.rs", "!src/a.rs"], &[], &[0]),
+            (&["src", "!**/*.rs"], &["src/x.txt"], &[]),
+            (&["Cargo.toml/x", "src/a.rs/*"], &[], &[0, 1]),
+        ];
+        for (patterns, expected, unmatched) in table {
+            let found = scan(&root, patterns);
+            assert_eq!(
+                (&found.0[..], &found.1[..]),
+                (&expected.iter().map(ToString::to_string).collect::<Vec<_>>()[..], *unmatched),
+                "{patterns:?}"
+            );
+        }
+        let all = scan(&root, &["."]).0;
+        assert!(all.len() == 5 && !all.iter().any(|path| path.starts_with(".git")), "{all:?}");
+    }
+
+    #[test]
+    fn links_lead_to_files_inside_and_nowhere_else() {
+        let (outside, _) = workspace(&["secret"]);
+        let (dir, root) = workspace(&["real/a"]);
+        symlink("real/a", dir.path().join("inside")).unwrap();
+        symlink(dir.path().join("real/a"), dir.path().join("absolute")).unwrap();
+        symlink("real", dir.path().join("folder")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        symlink(outside.path().join("secret"), dir.path().join("leak")).unwrap();
+        assert_eq!(scan(&root, &["**"]).0, ["absolute", "inside", "leak", "real/a"]);
+        assert!(digest_files(&root, &["inside", "absolute", "real/a", "folder/a"]).is_ok());
+        for path in ["leak", "out/secret", "../x", "folder/../../x"] {
+            assert!(digest_files(&root, &[path]).is_err(), "{path}");
+        }
+        assert!(matches!(digest_files(&root, &["leak"]), Err(ScanError::Leaves { .. })));
+        assert!(matches!(Scan::new(&["out/*"]).unwrap().expand(&root), Err(ScanError::Leaves { .. })));
+    }
+
+    #[test]
+    fn digests_tell_content_and_names_apart() {
+        let (dir, root) = workspace(&["a", "b"]);
+        let first = digest_files(&root, &["a", "b"]).unwrap();
+        assert_eq!((first[0].digest, first[0].size_bytes), (Digest::of(b"a"), 1));
+        fs::rename(dir.path().join("b"), dir.path().join("c")).unwrap();
+        let renamed = digest_files(&root, &["a", "c"]).unwrap();
+        assert_ne!(digest_of_all(&first), digest_of_all(&renamed));
+        assert!(digest_files(&root, &["b"]).is_err() && digest_files(&root, &["."]).is_err());
+    }
+
+    #[test]
+    fn a_walk_without_end_is_stopped() {
+        let (_dir, root) = workspace(&["a/1", "a/2", "a/3"]);
+        let mut scan = Scan::new(&["**"]).unwrap();
+        scan.paths_max = 4;
+        assert!(matches!(scan.expand(&root), Err(ScanError::TooMany { limit: 4 })));
+        assert!(matches!(Scan::new(&["a[", "b"]), Err(ScanError::BadGlob { .. })));
+    }
+}

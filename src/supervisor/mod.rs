@@ -1,0 +1,22 @@
+//! The process on the host: starts task processes, streams what they print, ends them when told or when their time is
+//! up, and leaves none behind.
+//! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
+//! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
+//! `clock` the time that limits count · `disposition` which signals we were told to ignore · `wire` buffers and
+//! splicing · `sys` system calls.
+//! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
+
+mod attempt;
+mod clock;
+mod disposition;
+pub mod exits;
+pub mod frame;
+mod process;
+mod serve;
+mod spawn;
+pub(crate) mod sweep;
+mod sys;
+pub(crate) mod wire;
+
+pub use disposition::is_ignored;
+pub use serve::serve;
