@@ -76,7 +76,8 @@ impl Process {
     /// Signals it, its group with it when that is not ours, and nobody who got its number since.
     pub(super) fn signal(&self, signal: Signal) {
         let Some((fd, now)) = self.hold() else { return };
-        if now.group != rustix::process::getpgrp().as_raw_nonzero().get() && !now.zombie {
+        let (_, ours) = sys::session_and_group();
+        if now.group != ours && !now.zombie {
             // A group is signalled as one, which no member can escape by forking; one by one they could.
             sys::signal_group(now.group, signal.as_raw());
         }

@@ -133,7 +133,7 @@ fn until_none(limit: Option<Duration>, mut victims: impl FnMut(&Snapshot) -> Vec
 /// started by a supervisor is in another session; what this process started for itself is in its own.
 pub(crate) fn descendants(spare: &[u32]) -> Swept {
     let spare: HashSet<i32> = spare.iter().filter_map(|&pid| i32::try_from(pid).ok()).collect();
-    let session = rustix::process::getsid(None).map_or(0, |sid| sid.as_raw_nonzero().get());
+    let (session, _) = sys::session_and_group();
     until_none(Some(SWEEP_MAX), |snapshot| {
         let strange = |child: &&Process| child.session != session && !spare.contains(&child.pid);
         let children: Vec<&Process> = snapshot.children(me()).filter(strange).collect();

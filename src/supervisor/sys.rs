@@ -70,6 +70,13 @@ fn reaped(status: i32, usage: &libc::rusage) -> Reaped {
     }
 }
 
+/// Our session and our process group. Each is 0 when its leader is outside our pid namespace, as in a container that
+/// was entered, which is why a type that knows no 0 will not do.
+pub(super) fn session_and_group() -> (i32, i32) {
+    // SAFETY: both only ask.
+    unsafe { (libc::getsid(0), libc::getpgrp()) }
+}
+
 /// Signals every member of a process group, atomically against their forks.
 pub(super) fn signal_group(group: i32, signal: i32) {
     // 0 and -1 would mean our own group and everybody.

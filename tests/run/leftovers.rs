@@ -1,6 +1,7 @@
 //! That nothing is left behind, whoever dies. What is looked for are processes with a marker among their arguments,
 //! which no environment that was cleared and no group that was left can hide.
 
+use std::process::Command;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -185,4 +186,20 @@ fn two_that_die_at_once_are_cleaned_up_after_by_the_next_command() {
     processes::assert_gone(&marker, Instant::now());
     // Who left the session and cleared the environment has nothing by which a later command could know it.
     living(&marker).into_iter().for_each(kill);
+}
+
+#[test]
+fn a_run_whose_session_began_outside_its_pid_namespace_ends_all_the_same() {
+    // As in a container that was entered: our session and our group have the number 0 there.
+    let enter = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let allowed = Command::new("unshare").args(enter).arg("true").status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("this machine lets us make no namespace, so there is no such session");
+        return;
+    }
+    let fleet = Fleet::of("[tasks.a]\nsh = 'kill -9 $PPID; sleep 60'\n[tasks.b]\nrun = 'touch b'");
+    let mut command = Command::new("unshare");
+    let program = fleet.command(["run", "--keep-going"]);
+    command.args(enter).arg(program.get_program()).args(program.get_args()).current_dir(fleet.path(""));
+    fleet.end(&mut command).fails_with(9).result("a", "fail/transport: lost: its supervisor died");
 }
