@@ -9,8 +9,8 @@ use crate::id::{IdMap, RunId};
 use crate::model::worker::Host;
 use crate::model::{Action, Fleet, Policies, Task, Trust, Worker};
 use crate::protocol::receipt::{
-    ArtifactRef, AttemptRecord, FailureKind, LogRef, OutputRef, Receipt, Score, ScorerRecord, TaskResult, TrustRecord,
-    Usage,
+    ArtifactRef, AttemptRecord, EntryKind, FailureKind, LogRef, Mode, OutputRef, Receipt, Score, ScorerRecord,
+    TaskResult, TrustRecord, Usage,
 };
 use crate::time::Stamp;
 
@@ -28,6 +28,7 @@ pub(crate) fn task(name: &str) -> Task {
         action: Action::Run(["true".into()].into()),
         needs: [].into(),
         inputs: None,
+        cache: true,
         outputs: [].into(),
         artifacts: [].into(),
         env: [].into(),
@@ -103,6 +104,8 @@ pub(crate) fn receipt(task: &str, result: TaskResult) -> Receipt {
         argv: ["/bin/true".into()].into(),
         argv_digest: Some(Digest::of(b"[\"/bin/true\"]")),
         inputs_digest: None,
+        fingerprint: None,
+        reused: None,
         outputs: Vec::new(),
         host: Some(Arc::from("local")),
         trust: None,
@@ -143,7 +146,15 @@ pub(crate) fn full_receipt() -> Receipt {
             cause: Some("over its 5 s".to_owned()),
         }],
         inputs_digest: Some(digest),
-        outputs: vec![OutputRef { path: "out/a".into(), digest, size_bytes: 3 }],
+        fingerprint: Some(digest),
+        reused: None,
+        outputs: vec![OutputRef {
+            path: "out/a".into(),
+            digest,
+            size_bytes: 3,
+            mode: Some(Mode::of(0o644)),
+            kind: EntryKind::File,
+        }],
         trust: Some(Arc::new(TrustRecord {
             asked: Some("local".into()),
             enforced: "local".into(),

@@ -37,6 +37,7 @@ pub(super) const FIELDS: &[Field] = &[
     ("pass_env", |_, task| json!(task.pass_env)),
     ("workdir", |_, task| json!(task.workdir)),
     ("stdin", |_, task| json!(task.stdin)),
+    ("cache", |_, task| json!(task.cache)),
     ("scratch", |_, task| json!(task.scratch)),
     ("required_files", |_, task| json!(task.required_files)),
     ("required_env", |_, task| json!(task.required_env)),
@@ -68,7 +69,7 @@ pub(super) fn pairs(pairs: &[(Box<str>, Box<str>)]) -> Value {
 }
 
 fn need(fleet: &Fleet, need: Need) -> Value {
-    json!({ "task": fleet.tasks[need.task].name, "accept": accept(need.accept_partial) })
+    json!({ "task": fleet.tasks[need.task].name, "accept": accept(need.accept_partial), "order_only": need.order_only })
 }
 
 /// What `accept` says when it is not written: only a pass.
@@ -162,6 +163,7 @@ mod tests {
             pass_env: _,
             workdir: _,
             stdin: _,
+            cache: _,
             scratch: _,
             required_files: _,
             required_env: _,
@@ -184,6 +186,6 @@ mod tests {
             metadata: _,
         } = &fleet.tasks[id(0)];
         // Without the name and the base, and `action` stands for three keys.
-        assert_eq!(FIELDS.len(), 32 - 2 + 2);
+        assert_eq!(FIELDS.len(), 33 - 2 + 2);
     }
 }

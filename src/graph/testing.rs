@@ -49,7 +49,7 @@ pub(crate) fn worker(name: &str, slots: u32) -> Worker {
 }
 
 pub(crate) fn need(task: TaskId) -> Need {
-    Need { task, accept_partial: false }
+    Need { task, accept_partial: false, order_only: false }
 }
 
 pub(crate) fn list(texts: &[&str]) -> Box<[Box<str>]> {

@@ -18,6 +18,8 @@ pub struct Task {
     pub needs: Box<[Need]>,
     /// `None`: the task declared no `inputs` and always runs. `Some` may be empty.
     pub inputs: Option<Box<[Box<str>]>>,
+    /// `cache = false` says no: the task runs every time, whatever its inputs are.
+    pub cache: bool,
     /// Globs; every positive one must match a file after the attempt.
     pub outputs: Box<[Box<str>]>,
     pub artifacts: Box<[Artifact]>,
@@ -108,6 +110,8 @@ pub struct Need {
     pub task: TaskId,
     /// A `partial` result is good enough.
     pub accept_partial: bool,
+    /// It only has to come first: what it made is no part of the result of the task that needs it.
+    pub order_only: bool,
 }
 
 /// Files to keep.

@@ -52,6 +52,12 @@ pub struct Receipt {
     pub argv_digest: Option<Digest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs_digest: Option<Digest>,
+    /// Of everything the result depends on; absent when the task is not reusable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
+    /// Set when the task was not run because an earlier result still holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<ReusedFrom>,
     /// Declared outputs that exist after the attempt, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputRef>,
@@ -169,11 +175,91 @@ pub struct AttemptRecord {
     pub cause: Option<String>,
 }
 
+/// Something a task made or read: a file, a symbolic link, or an empty folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputRef {
+    /// Relative to the workspace.
     pub path: Box<str>,
+    /// Of the file's bytes; of a link, the text it holds; of an empty folder, nothing.
     pub digest: Digest,
     pub size_bytes: u64,
+    /// The permission bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    #[serde(default, skip_serializing_if = "EntryKind::is_file")]
+    pub kind: EntryKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    #[default]
+    File,
+    /// The digest is that of the target as it is written in the link.
+    Symlink,
+    /// A folder with nothing in it.
+    Directory,
+}
+
+impl EntryKind {
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self, Self::File)
+    }
+}
+
+/// Permission bits (the lower twelve of POSIX `st_mode`); octal text on the wire, as `chmod` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Mode(u16);
+
+impl Mode {
+    /// Of any `st_mode`; the file type is dropped.
+    #[must_use]
+    pub fn of(bits: u32) -> Self {
+        Self(u16::try_from(bits & 0o7777).unwrap_or_default())
+    }
+
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0.into()
+    }
+
+    /// Whether anyone may execute it: the one bit that counts as content.
+    #[must_use]
+    pub fn is_executable(self) -> bool {
+        self.0 & 0o111 != 0
+    }
+}
+
+impl From<Mode> for String {
+    fn from(mode: Mode) -> Self {
+        format!("{:04o}", mode.0)
+    }
+}
+
+impl TryFrom<String> for Mode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match u16::from_str_radix(&text, 8) {
+            Ok(bits) if bits <= 0o7777 => Ok(Self(bits)),
+            _ => Err(format!("`{text}` is not an octal file mode")),
+        }
+    }
+}
+
+/// The receipt that a reused result stands on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReusedFrom {
+    pub run_id: Box<str>,
+    /// The journal record of that run that holds it.
+    pub journal_seq: u64,
+    /// The attempt of that run that made the result.
+    pub attempt: u32,
+    /// The result came from the shared cache, and the run is somebody else's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remote: bool,
 }
 
 /// The trust asked for and what held it up.

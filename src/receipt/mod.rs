@@ -89,6 +89,8 @@ impl Receipts {
             argv: Box::default(),
             argv_digest: None,
             inputs_digest: None,
+            fingerprint: None,
+            reused: None,
             outputs: Vec::new(),
             host: None,
             trust: None,

@@ -234,6 +234,8 @@ pub(super) fn receipt(run: &RunId, name: &str, result: TaskResult) -> Receipt {
         argv: Box::default(),
         argv_digest: None,
         inputs_digest: None,
+        fingerprint: None,
+        reused: None,
         outputs: Vec::new(),
         host: None,
         trust: None,

@@ -26,7 +26,6 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
             "retry",
             "repeat",
             "budget",
-            "cache",
             "on_unknown",
             "secrets",
             "alerts",
@@ -50,8 +49,7 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
             "on_failure",
         ],
     ),
-    ("Task", &["agent", "instructions", "retry", "repeat", "budget", "cache", "on_unknown", "secrets", "alerts"]),
-    ("Need", &["order_only"]),
+    ("Task", &["agent", "instructions", "retry", "repeat", "budget", "on_unknown", "secrets", "alerts"]),
     ("When", &["changed"]),
     ("WorkerRequest", &["role", "tools"]),
     ("Policies", &["security", "budget", "alerts"]),
@@ -183,6 +181,8 @@ written! {
             priority: i32,
             /// Programs that must be found on PATH.
             tools: List<Text>,
+            /// Whether results may be reused.
+            cache: bool,
         }
     }
 
@@ -200,6 +200,8 @@ written! {
             needs: Box<List<NeedRaw>>,
             /// Globs of files the task reads; `!` excludes. A task with `inputs`, even `[]`, is reusable.
             inputs: Box<List<Text>>,
+            /// Whether a result may be reused while everything it depends on is as it was; `true` unless said.
+            cache: bool,
             /// Globs of files the task makes.
             outputs: Box<List<Text>>,
             /// Files to keep in the store and the receipt.
@@ -266,6 +268,8 @@ written! {
         optional {
             /// What result is good enough besides a pass.
             accept: Accept,
+            /// It only has to come first: what it makes does not decide whether this task has to run again.
+            order_only: bool,
         }
     }
 

@@ -230,10 +230,14 @@ impl Names {
         for (n, raw) in list.iter().enumerate() {
             let item = spot.index(n);
             let inner = item.key("task");
-            let (at, text, accept_partial) = match raw {
-                NeedRaw::Name(text) => (&item, text, false),
-                NeedRaw::Table(need) => (&inner, &need.task, need.accept == Some(Accept::Partial)),
+            let (at, text, accept_partial, order_only) = match raw {
+                NeedRaw::Name(text) => (&item, text, false, false),
+                NeedRaw::Table(need) => {
+                    let accept_partial = need.accept == Some(Accept::Partial);
+                    (&inner, &need.task, accept_partial, need.order_only.unwrap_or(false))
+                }
             };
+            let need = |task| Need { task, accept_partial, order_only };
             let Some(name) = cx.text(scope, at, text) else { continue };
             if let Some(first) = texts.get(&name) {
                 let (first, again) = (cx.map.at(&spot.index(*first)), cx.map.at(&item));
@@ -241,7 +245,7 @@ impl Names {
                 continue;
             }
             if let Some(tag) = name.strip_prefix("tag:") {
-                self.tagged(cx, at, own, &task, tag, |id| needs.push(Need { task: id, accept_partial }));
+                self.tagged(cx, at, own, &task, tag, |id| needs.push(need(id)));
             } else if let Some(range) = self.named(&name) {
                 for id in range.map(TaskId::from_index) {
                     if id == own {
@@ -251,7 +255,7 @@ impl Names {
                         cx.report(SpecError::NeedOnHandler { task: task(), need, at: cx.map.at(at), by });
                         break;
                     } else {
-                        needs.push(Need { task: id, accept_partial });
+                        needs.push(need(id));
                     }
                 }
             } else {
@@ -266,6 +270,7 @@ impl Names {
             let same = other.task == kept.task;
             if same {
                 kept.accept_partial &= other.accept_partial;
+                kept.order_only &= other.order_only;
             }
             same
         });

@@ -59,6 +59,7 @@ pub(super) fn resolve(tables: &Tables<'_>, id: TaskId, base: &str, raw: &TaskRaw
             .map(|list| tables.names.needs(cx, &scope, &spot.key("needs"), id, list))
             .unwrap_or_default(),
         inputs: raw.inputs.as_ref().map(|list| one.paths("inputs", list, PathKind::Exclusions)),
+        cache: raw.cache.or(defaults.cache).unwrap_or(true),
         outputs: raw.outputs.as_ref().map(|list| one.paths("outputs", list, PathKind::Exclusions)).unwrap_or_default(),
         artifacts: raw.artifacts.as_ref().map(|list| one.artifacts(list)).unwrap_or_default(),
         env: one.env(),

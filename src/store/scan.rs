@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 use super::Root;
 use crate::digest::{Digest, Hasher};
 use crate::model::task::is_glob;
-use crate::protocol::receipt::OutputRef;
+use crate::protocol::receipt::{EntryKind, OutputRef};
 
 /// Most paths one expansion looks at.
 pub const PATHS_MAX: usize = 1_000_000;
@@ -218,7 +218,7 @@ pub fn digest_files<S: AsRef<str>>(root: &Root, files: &[S]) -> Result<Vec<Outpu
     let mut piece = vec![0; 64 << 10];
     let digest = |path: &str, piece: &mut [u8]| {
         let (digest, size_bytes) = digest_file(root, path, piece)?;
-        Ok(OutputRef { path: path.into(), digest, size_bytes })
+        Ok(OutputRef { path: path.into(), digest, size_bytes, mode: None, kind: EntryKind::File })
     };
     files.iter().map(|path| digest(path.as_ref(), &mut piece)).collect()
 }

@@ -282,7 +282,7 @@ shell = "zsh"
 [tasks.a]
 run = "x"
 retry = { max_attempts = 3 }
-needs = [{ task = "b", order_only = true }]
+needs = ["b"]
 [tasks.b]
 run = "y"
 [gates.release]

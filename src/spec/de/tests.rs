@@ -108,7 +108,6 @@ wrong_type: `vars.pi` must be text, a whole number or `true` or `false`, not a n
 wrong_type: `tasks.build.run` must be text or a list, not an integer @ "3" (put quotes around it: `"3"`)
 wrong_type: `tasks.build.needs[1]` must be text or a table, not an integer @ "4" (put quotes around it: `"4"`)
 missing_field: `tasks.build.needs[2]` has no `task` @ "{ order_only = true, tsk = 1 }"
-not_supported_yet: `order_only` in `tasks.build.needs[2]` is not supported yet @ "order_only" (remove it; nothing in a fleet file is read and ignored)
 unknown_key: `tasks.build.needs[2]` has no key `tsk` @ "tsk" (did you mean `task`?)
 bad_duration: `tasks.build.timeout` must be a duration as text, not an integer @ "90" (give it a unit: `"90s"`)
 bad_duration: `tasks.build.idle_timeout`: the duration `90` has no unit @ "90" (write "90s")
