@@ -6,6 +6,7 @@
 pub mod beneath;
 mod get;
 mod put;
+pub mod results;
 pub mod scan;
 pub mod state;
 #[cfg(test)]
