@@ -4,6 +4,7 @@
 //! them. Links to files count as the file; links to folders are not walked; nothing outside the workspace is opened.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::io::Read;
@@ -41,6 +42,8 @@ struct Glob {
     base: PathBuf,
     /// Whether it names a folder of [`HIDDEN`].
     names_hidden: bool,
+    /// It means everything in its folder, so also an empty folder: `dir/**`, `dir/**/*`.
+    takes_folders: bool,
 }
 
 /// What patterns matched.
@@ -89,7 +92,8 @@ impl Scan {
             } else if is_glob(text) {
                 set.add(glob(text)?);
                 let names_hidden = text.split('/').any(|part| HIDDEN.contains(&part));
-                scan.globs.push(Glob { pattern, base: base(text), names_hidden });
+                let takes_folders = ["**", "**/*"].iter().any(|end| text == *end || text.ends_with(&format!("/{end}")));
+                scan.globs.push(Glob { pattern, base: base(text), names_hidden, takes_folders });
             } else {
                 let text = text.trim_start_matches("./").trim_end_matches('/');
                 scan.literals.push((pattern, if text == "." { "" } else { text }.into()));
@@ -110,20 +114,60 @@ impl Scan {
         for (pattern, path) in &self.literals {
             work.literal(*pattern, path)?;
         }
-        let mut bases: Vec<&Path> = self.globs.iter().map(|glob| &*glob.base).collect();
-        bases.sort_unstable();
-        // A base that begins with another is walked with it.
-        bases.dedup_by(|later, earlier| later.starts_with(earlier));
-        for base in bases {
+        for base in self.bases() {
             work.walk(base, None)?;
         }
         let Expansion { mut files, matched, .. } = work;
         files.sort_unstable();
         files.dedup();
+        Ok(Found { files, unmatched: self.unmatched(&matched) })
+    }
+}
+
+/// What a walk needs to know of the patterns: the one above, and that of outputs, which takes more than files.
+impl Scan {
+    /// The patterns that are paths, with their places.
+    pub(super) fn literals(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.literals.iter().map(|(pattern, path)| (*pattern, &**path))
+    }
+
+    /// The folders that the globs are walked from, none beneath another.
+    pub(super) fn bases(&self) -> Vec<&Path> {
+        let mut bases: Vec<&Path> = self.globs.iter().map(|glob| &*glob.base).collect();
+        bases.sort_unstable();
+        // A base that begins with another is walked with it.
+        bases.dedup_by(|later, earlier| later.starts_with(earlier));
+        bases
+    }
+
+    /// Whether a glob names a folder that walks pass over otherwise.
+    pub(super) fn names_hidden(&self) -> bool {
+        self.globs.iter().any(|glob| glob.names_hidden)
+    }
+
+    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+        self.excludes.is_match(path)
+    }
+
+    /// The places of the globs that take a path; of a folder, those that mean everything. Exclusions are not asked.
+    pub(super) fn globs_of(&self, path: &Path, is_folder: bool) -> impl Iterator<Item = usize> {
+        let hidden = path.iter().any(is_hidden);
+        let globs = self.set.matches(path).into_iter().map(|at| &self.globs[at]);
+        globs
+            .filter(move |glob| (glob.names_hidden || !hidden) && (glob.takes_folders || !is_folder))
+            .map(|glob| glob.pattern)
+    }
+
+    pub(super) fn paths_max(&self) -> usize {
+        self.paths_max
+    }
+
+    /// The places of the patterns that are not in `matched`.
+    pub(super) fn unmatched(&self, matched: &BTreeSet<usize>) -> Vec<usize> {
         let patterns = self.literals.iter().map(|(pattern, _)| *pattern).chain(self.globs.iter().map(|g| g.pattern));
         let mut unmatched: Vec<usize> = patterns.filter(|pattern| !matched.contains(pattern)).collect();
         unmatched.sort_unstable();
-        Ok(Found { files, unmatched })
+        unmatched
     }
 }
 
@@ -158,7 +202,7 @@ impl Expansion<'_> {
         if !real.starts_with(self.root.path()) {
             return Err(ScanError::Leaves { path: shown() });
         }
-        let names_hidden = all_for.is_none() && self.scan.globs.iter().any(|glob| glob.names_hidden);
+        let names_hidden = all_for.is_none() && self.scan.names_hidden();
         let walk = WalkDir::new(&top).follow_root_links(true).into_iter();
         for entry in walk.filter_entry(|entry| names_hidden || entry.depth() == 0 || !is_hidden(entry.file_name())) {
             self.look()?;
@@ -168,7 +212,7 @@ impl Expansion<'_> {
                 Err(error) => return Err(ScanError::Io { path: shown(), error: error.into() }),
             };
             let kind = entry.file_type();
-            if !(kind.is_file() || kind.is_symlink() && entry.depth() > 0) {
+            if !(kind.is_file() || kind.is_symlink() && entry.depth() > 0) || is_unfinished(entry.file_name()) {
                 continue;
             }
             let path = entry.path().strip_prefix(self.root.path()).unwrap_or(entry.path());
@@ -182,21 +226,17 @@ impl Expansion<'_> {
 
     /// Whether a pattern takes this path; notes which do.
     fn takes(&mut self, path: &Path, all_for: Option<usize>) -> bool {
-        if self.scan.excludes.is_match(path) {
+        if self.scan.is_excluded(path) {
             return false;
         }
         if let Some(pattern) = all_for {
             self.matched.insert(pattern);
             return true;
         }
-        let hidden = path.iter().any(is_hidden);
         let mut taken = false;
-        for at in self.scan.set.matches(path) {
-            let glob = &self.scan.globs[at];
-            if glob.names_hidden || !hidden {
-                self.matched.insert(glob.pattern);
-                taken = true;
-            }
+        for pattern in self.scan.globs_of(path, false) {
+            self.matched.insert(pattern);
+            taken = true;
         }
         taken
     }
@@ -268,7 +308,12 @@ fn base(pattern: &str) -> PathBuf {
     folder.split('/').take_while(|part| !is_glob(part)).collect()
 }
 
-fn is_hidden(name: impl AsRef<std::ffi::OsStr>) -> bool {
+/// What an interrupted restore left behind is nobody's file.
+pub(super) fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(super::outputs::UNFINISHED.as_bytes())
+}
+
+pub(super) fn is_hidden(name: impl AsRef<OsStr>) -> bool {
     HIDDEN.iter().any(|hidden| name.as_ref() == *hidden)
 }
 
@@ -277,7 +322,7 @@ fn is_file_link(path: &Path) -> bool {
 }
 
 /// `None` for what is not there.
-fn found<T>(result: io::Result<T>, path: &str) -> Result<Option<T>, ScanError> {
+pub(super) fn found<T>(result: io::Result<T>, path: &str) -> Result<Option<T>, ScanError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
