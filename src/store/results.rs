@@ -47,6 +47,7 @@ pub struct Entry {
     pub remote: bool,
     /// Of its outputs, for tasks that need it.
     pub made: Digest,
+    pub inputs_digest: Option<Digest>,
     pub outputs: Vec<OutputRef>,
     pub artifacts: Vec<ArtifactRef>,
     pub score: Option<Score>,
@@ -88,6 +89,7 @@ struct Head<'a> {
     seq: u64,
     attempt: u32,
     remote: bool,
+    inputs_digest: Option<[u8; 32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,6 +180,11 @@ impl Results {
         true
     }
 
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// A reusable result of that fingerprint.
     #[must_use]
     pub fn find(&self, fingerprint: &Digest) -> Option<Entry> {
@@ -235,6 +242,7 @@ impl Results {
             attempt: head.attempt,
             remote: head.remote,
             made: Digest::from_bytes(head.made),
+            inputs_digest: head.inputs_digest.map(Digest::from_bytes),
             outputs: made.outputs.into_iter().map(output).collect(),
             artifacts: made.artifacts.into_iter().map(artifact).collect(),
             score: made.score.map(|(value, max, notes)| Score { value, max, notes: notes.map(str::to_owned) }),
@@ -353,6 +361,7 @@ fn encode(out: &mut Vec<u8>, entry: &Entry, parts: &[Part]) {
         seq: entry.seq,
         attempt: entry.attempt,
         remote: entry.remote,
+        inputs_digest: entry.inputs_digest.map(|digest| *digest.as_bytes()),
     };
     let made = Made {
         outputs: entry.outputs.iter().map(output_row).collect(),
@@ -430,6 +439,7 @@ mod tests {
             attempt: 1,
             remote: false,
             made: digest,
+            inputs_digest: Some(digest),
             outputs: vec![OutputRef {
                 path: "ö/a".into(),
                 digest,
