@@ -1,15 +1,21 @@
 //! What lies in the state directory besides journals: bytes by digest, and the directory itself.
 //! `state` the layout, its lock and its runs · `put` bytes in, digest out, nothing overwritten · `get` verified as it is
-//! read · `beneath` opening files without leaving a folder · `scan` a task's globs to files and digests.
+//! read · `beneath` opening files without leaving a folder · `scan` a task's globs · `walk` globs to files, `ignored`
+//! what git ignores · `files` what the workspace holds now, with `stats` the digests that still hold and `hash` the rest.
 //! Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
+pub mod files;
 mod get;
+mod hash;
+mod ignored;
 mod put;
 pub mod scan;
 pub mod state;
+mod stats;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +23,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 
 pub use beneath::Root;
+pub use files::Files;
 pub use get::GetError;
 pub use put::Put;
 pub use scan::{Found, Scan, ScanError};
