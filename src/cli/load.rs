@@ -61,6 +61,12 @@ impl Ready {
         }
     }
 
+    /// Whether the file was read for this, and the plan not kept yet.
+    #[must_use]
+    pub fn is_unkept(&self) -> bool {
+        self.unkept.is_some()
+    }
+
     /// What a command that only shows things leaves with.
     #[must_use]
     pub fn exit(&self) -> ExitCode {
