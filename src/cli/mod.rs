@@ -7,6 +7,7 @@ pub mod check;
 mod fields;
 pub mod graph;
 pub mod help;
+pub mod kept;
 pub mod list;
 pub mod load;
 pub mod logs;

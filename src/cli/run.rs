@@ -87,7 +87,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let jobs = args.jobs.map(NonZeroU32::get);
     let mut facts = load::facts();
     facts.jobs = jobs;
-    let ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
+    let mut ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
     if ready.selection.is_empty() {
         return Err(Trouble::Other(ExitCode::NothingSelected, "nothing is selected".to_owned()));
     }
@@ -102,10 +102,14 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let reuse = args.reuse(&ready.fleet, &ready.graph)?;
     let words = sort_out(&args.words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
-    let Ready { fleet, graph, selection, map, .. } = ready;
-    // The trees of the file are as large as the fleet; a run has no more use for them.
-    drop(map);
-    let state = StateDir::of(&fleet.workspace);
+    let state = StateDir::of(&ready.fleet.workspace);
+    // If it cannot be made, the run says so.
+    if state.create().is_ok() {
+        ready.keep();
+    }
+    let Ready { fleet, graph, selection, origins, .. } = ready;
+    // The text of the file is as large as the fleet; a run has no more use for it.
+    drop(origins);
     let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()?, reuse };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
     match engine::run(&job, &mut sinks) {
