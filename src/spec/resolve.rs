@@ -219,6 +219,7 @@ impl Resolver<'_> {
             workers,
             pools,
             policies,
+            cache: crate::model::CachePolicy::default(),
         }
     }
 

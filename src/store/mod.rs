@@ -1,11 +1,13 @@
 //! What lies in the state directory besides journals: bytes by digest, and the directory itself.
 //! `state` the layout, its lock and its runs · `put` bytes in, digest out, nothing overwritten · `get` verified as it is
-//! read · `beneath` opening files without leaving a folder · `scan` a task's globs to files and digests.
+//! read · `beneath` opening files without leaving a folder · `scan` a task's globs to files and digests · `remote` the
+//! cache shared with others.
 //! Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
 mod get;
 mod put;
+pub mod remote;
 pub mod scan;
 pub mod state;
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Store {
 
     /// Whether there is a file of that name and size. A damaged one of another size does not count, so that putting
     /// the bytes again repairs it; damage that keeps the size is found when it is read.
-    fn has(&self, digest: &Digest, bytes: u64) -> bool {
+    pub(super) fn has(&self, digest: &Digest, bytes: u64) -> bool {
         fs::symlink_metadata(self.path(digest)).is_ok_and(|m| m.is_file() && m.len() == bytes)
     }
 
