@@ -1,11 +1,4 @@
-//! What may be reused, and from whom.
-
-/// The table `[cache]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CachePolicy {
-    /// The cache that is shared with others over HTTP.
-    pub remote: Option<CacheRemote>,
-}
+//! From whom results are taken, and to whom they are given.
 
 /// A cache that is shared with others over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]

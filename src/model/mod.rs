@@ -1,6 +1,6 @@
 //! What a fleet file means, once every name is an id and every default a value.
 //! `task` a unit of work · `worker` where it may run · `scorer` what judges it · `policy` what bounds the run ·
-//! `cache` what may be reused.
+//! `cache` who shares results.
 //! Plain data: knows nothing of syntax, files or processes, and whatever holds one of these need not check it again.
 
 pub mod cache;
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
 
-pub use cache::{CacheMode, CachePolicy, CacheRemote};
-pub use policy::{Policies, Pool};
+pub use cache::{CacheMode, CacheRemote};
+pub use policy::{CachePolicy, Policies, Pool};
 pub use scorer::{Scorer, ScorerRule};
 pub use task::{Action, Artifact, Need, Shell, Task};
 pub use worker::{Trust, Worker, WorkerRequest};

@@ -9,6 +9,7 @@
 //! of text each. `error` has every mistake and
 //! its words, `map` the places, `render` what is seen of it.
 
+mod cache;
 mod context;
 pub mod de;
 pub mod error;
@@ -33,6 +34,7 @@ mod syntax_error;
 mod task;
 mod toml;
 pub mod tree;
+mod url;
 mod vars;
 mod when;
 mod worker;

@@ -199,8 +199,7 @@ impl Client {
         let length = answer.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         match answer.status().as_u16() {
             200 => Ok(length.is_none_or(|length: u64| length == size)),
-            401 | 403 | 407 => Err(Failure::Refused(answer.status().as_u16())),
-            // Not every server knows HEAD; the upload will show.
+            // Not every server knows HEAD, and who may read may not write; the upload will show.
             _ => Ok(false),
         }
     }
@@ -287,6 +286,9 @@ fn failure(error: &Error) -> Failure {
 /// Also of what a body's reader fails with.
 pub(super) fn io_failure(error: &io::Error) -> Failure {
     use io::ErrorKind as Kind;
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return failure(error);
+    }
     match error.kind() {
         Kind::ConnectionRefused | Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
             Failure::Unreachable(error.to_string())

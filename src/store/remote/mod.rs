@@ -103,7 +103,7 @@ impl Remote {
             writes: AtomicBool::new(remote.writes()),
             off: AtomicBool::new(!remote.reads() && !remote.writes()),
             stop,
-            state: Mutex::default(),
+            state: Mutex::new(State { warnings: remote.remarks(), ..State::default() }),
         };
         match (&remote.token_ref, token) {
             (Some(name), None) => new.turn_off(&format!("is not used: the variable {name} is not set")),
@@ -268,7 +268,8 @@ impl Remote {
                 self.warn(format!("a result is not uploaded: the shared cache {failure}"));
                 false
             }
-            Err(failure @ Failure::NotTaken(_)) => {
+            // Who may read may not write.
+            Err(failure @ (Failure::NotTaken(_) | Failure::Refused(_))) => {
                 if self.writes.swap(false, Ordering::Relaxed) {
                     self.warn(format!(
                         "nothing is uploaded for the rest of this run: the shared cache {failure}; if that is meant, \
@@ -281,7 +282,7 @@ impl Remote {
         }
     }
 
-    /// What was said since the last time this was asked; for the run's warnings.
+    /// What was said since the last time this was asked, for the run's warnings; at first [`CacheRemote::remarks`].
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         std::mem::take(&mut self.state().warnings)
