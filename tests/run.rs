@@ -4,9 +4,13 @@
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
+//! - `sharing` a cache of several machines
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
+
+#[path = "hosts/nginx.rs"]
+mod nginx;
 
 mod run {
     mod execution;
@@ -17,6 +21,7 @@ mod run {
     mod outcome;
     mod reading;
     mod records;
+    mod sharing;
     mod signals;
     mod support;
     mod terminal;

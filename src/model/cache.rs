@@ -1,5 +1,8 @@
 //! From whom results are taken, and to whom they are given.
 
+// An address is only a number; it is a socket that does something.
+use core::net::IpAddr;
+
 /// A cache that is shared with others over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheRemote {
@@ -89,7 +92,7 @@ fn host(url: &str) -> &str {
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
