@@ -80,6 +80,7 @@ pub(crate) fn fleet(names: &[&str]) -> Fleet {
         workers: IdMap::from(vec![worker]),
         pools: IdMap::new(),
         policies: Policies::default(),
+        cache: crate::model::CachePolicy::default(),
     }
 }
 

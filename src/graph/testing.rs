@@ -20,6 +20,7 @@ pub(crate) fn fleet(names: &[&str]) -> Fleet {
         workers: vec![worker("local", 2)].into(),
         pools: IdMap::new(),
         policies: Policies::default(),
+        cache: crate::model::CachePolicy::default(),
     }
 }
 

@@ -274,6 +274,7 @@ fn fleet(tasks: &[&str]) -> Fleet {
         workers: vec![worker].into(),
         pools: IdMap::new(),
         policies: Policies::default(),
+        cache: crate::model::CachePolicy::default(),
     }
 }
 
