@@ -21,7 +21,6 @@ fn checkout(nginx: &Nginx, token: &str, input: &str) -> Fleet {
 }
 
 #[test]
-#[ignore = "a run does not use the shared cache yet"]
 fn two_checkouts_share_one_cache() {
     let Some(nginx) = Nginx::start() else { return };
     let one = checkout(&nginx, WRITE_TOKEN, "same");
