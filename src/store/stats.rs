@@ -4,6 +4,9 @@
 //! The file is one flat buffer that is used as it lies: a header, records of one size in the order of their paths'
 //! hashes, the paths. New entries lie beside it until it is written again.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,6 +1,9 @@
 //! Walking the workspace for the patterns of a [`Scan`]. Folders are read into a [`Tree`] as they are needed, each
 //! once, so that the globs of all tasks share one walk; a walk of many folders uses all cores.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
