@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -93,15 +92,15 @@ fn looks() {
     let warm = Files::open(root.clone(), Some(&cache), true);
     println!("opening {} entries: {:?}, {} KiB", paths.len(), start.elapsed(), resident_kib().saturating_sub(before));
     let scans: Vec<Scan> = paths.iter().map(|path| Scan::new(&[path]).expect("it is a path")).collect();
-    let stat = |path: &str| rustix::fs::statat(root.as_fd(), path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    let bare_stat = |path: &str| rustix::fs::statat(root.as_fd(), path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
     let all = || scans.par_iter().for_each(|scan| assert!(look(&warm, scan)));
-    let bare = || on_all_cores(paths.len(), |at| assert!(stat(&paths[at]).is_ok()));
+    let bare = || on_all_cores(paths.len(), |at| assert!(bare_stat(&paths[at]).is_ok()));
     line("20,000 literal patterns, warm", versus(all, bare));
     warm.moved();
     let all = || scans.par_iter().for_each(|scan| assert!(look(&warm, scan)));
     line("the same after somebody wrote", versus(all, bare));
     let all = || scans.iter().for_each(|scan| assert!(look(&warm, scan)));
-    line("the same on one core", versus(all, || paths.iter().for_each(|path| assert!(stat(path).is_ok()))));
+    line("the same on one core", versus(all, || paths.iter().for_each(|path| assert!(bare_stat(path).is_ok()))));
     let one = Scan::new(&paths).expect("they are paths");
     let all = || assert_eq!(warm.find_and_digest(&one).expect("they are there").0.len(), paths.len());
     line("20,000 in one list", versus(all, bare));

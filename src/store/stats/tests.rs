@@ -80,6 +80,26 @@ fn new_entries_join_those_of_the_file() {
 }
 
 #[test]
+fn nothing_new_is_nothing_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("files");
+    let stats = Stats::open(None, NOW);
+    stats.save(&file, keep).unwrap();
+    stats.put("young", Entry { hashed_at: entry(1).stat.ctime, ..entry(1) });
+    stats.save(&file, keep).unwrap();
+    assert!(!file.exists(), "what will not be believed is no reason to write");
+    stats.put("a", entry(1));
+    std::fs::create_dir(&file).unwrap();
+    assert!(stats.save(&file, keep).is_err());
+    std::fs::remove_dir(&file).unwrap();
+    stats.save(&file, keep).unwrap();
+    assert!(file.exists(), "what could not be written is written later");
+    std::fs::remove_file(&file).unwrap();
+    stats.save(&file, keep).unwrap();
+    assert!(!file.exists(), "and only once");
+}
+
+#[test]
 fn entries_of_files_that_are_gone_leave_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
