@@ -9,10 +9,13 @@ use clap::Args;
 use console::Term;
 use indicatif::ProgressDrawTarget;
 
-use super::args::{Source, sort_out};
+use super::args::{Misuse, Source, sort_out};
 use super::load::{self, Ready};
 use super::{Shell, Trouble, env, plan};
+use crate::engine::reuse::{self, Forced};
 use crate::engine::{self, Job, Options, RunError};
+use crate::graph::Graph;
+use crate::graph::select;
 use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::report::ci::Ci;
@@ -50,6 +53,18 @@ pub struct RunArgs {
     /// Say what would run, and run nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Run also what has not changed: all tasks, or those named
+    #[arg(long, value_name = "TASK", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub force: Vec<String>,
+    /// Reuse nothing, and keep nothing for reuse
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Read every file anew instead of trusting its size and times
+    #[arg(long)]
+    pub rehash: bool,
+    /// Say of each task that runs why no earlier result is reused
+    #[arg(long)]
+    pub explain: bool,
     /// Print each event as a line of JSON on standard output, and everything for people on standard error
     #[arg(long)]
     pub json: bool,
@@ -84,6 +99,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
         return Ok(ExitCode::Passed);
     }
+    let reuse = args.reuse(&ready.fleet, &ready.graph)?;
     let words = sort_out(&args.words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
     let state = StateDir::of(&ready.fleet.workspace);
@@ -94,7 +110,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let Ready { fleet, graph, selection, origins, .. } = ready;
     // The text of the file is as large as the fleet; a run has no more use for it.
     drop(origins);
-    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()? };
+    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()?, reuse };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
     let ended = engine::run(&job, &mut sinks);
     // The process ends next, and the kernel takes a large fleet back at once where we would do so text by text.
@@ -126,6 +142,22 @@ impl RunArgs {
             (false, true) => Some(false),
             (false, false) => None,
         }
+    }
+
+    /// What is said about reuse. Tasks are forced by the words that select them.
+    fn reuse(&self, fleet: &Fleet, graph: &Graph) -> Result<reuse::Rules, Trouble> {
+        let forced = if self.force.is_empty() {
+            Forced::Nothing
+        } else if self.force.iter().any(String::is_empty) {
+            Forced::All
+        } else {
+            let request = select::Request { patterns: self.force.clone(), except: Vec::new() };
+            let unknown = |_| Misuse::Unknown { what: "task", name: self.force.join("`, `"), nearest: None };
+            Forced::Some(
+                select::select(fleet, graph, &request).map_err(|errors| Trouble::Misuse(unknown(errors)))?.targets,
+            )
+        };
+        Ok(reuse::Rules { off: self.no_cache, forced, rehash: self.rehash })
     }
 
     /// The command line that runs a part of this again, from the same folder.
@@ -161,6 +193,7 @@ impl RunArgs {
                 .then(|| (ProgressDrawTarget::stderr_with_hz(human::DRAWS_PER_SECOND), shell.stderr())),
             ci: if self.ci { Ci::detect(env) } else { Ci::None },
             rerun,
+            explain: self.explain,
         });
         let sinks = Sinks::default().with(human);
         if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }
