@@ -70,7 +70,8 @@ impl Store {
 
     /// Whether there is a file of that name and size. A damaged one of another size does not count, so that putting
     /// the bytes again repairs it; damage that keeps the size is found when it is read.
-    pub(super) fn has(&self, digest: &Digest, bytes: u64) -> bool {
+    #[must_use]
+    pub fn has(&self, digest: &Digest, bytes: u64) -> bool {
         fs::symlink_metadata(self.path(digest)).is_ok_and(|m| m.is_file() && m.len() == bytes)
     }
 
