@@ -161,6 +161,7 @@ impl Page<'_> {
         writeln!(out, "\"file\": {},", json!(fleet.file.to_string_lossy()))?;
         writeln!(out, "\"fleet\": {},", self.settings())?;
         writeln!(out, "\"policies\": {},", self.policies())?;
+        writeln!(out, "\"cache\": {},", self.cache())?;
         let workers: Map<String, Value> = fleet.workers.values().map(|worker| self.worker(worker)).collect();
         writeln!(out, "\"workers\": {},", Value::Object(workers))?;
         writeln!(out, "\"targets\": {},", names(&self.ready.selection.targets))?;
@@ -197,6 +198,15 @@ impl Page<'_> {
             "max_parallel": policy("max_parallel", json!(fleet.policies.max_parallel)),
             "timeout": policy("timeout", fields::duration(fleet.policies.timeout)),
             "limits": policy("limits", limits.into()),
+        })
+    }
+
+    fn cache(&self) -> Value {
+        let Ready { fleet, map, .. } = self.ready;
+        let limit = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("cache"), Seg::key(key)]));
+        json!({
+            "max_size": limit("max_size", json!(fleet.cache.max_size)),
+            "max_age": limit("max_age", fields::duration(fleet.cache.max_age)),
         })
     }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
 
-pub use policy::{Policies, Pool};
+pub use policy::{CachePolicy, Policies, Pool};
 pub use scorer::{Scorer, ScorerRule};
 pub use task::{Action, Artifact, Need, Shell, Task};
 pub use worker::{Trust, Worker, WorkerRequest};
@@ -35,6 +35,7 @@ pub struct Fleet {
     pub workers: IdMap<WorkerId, Worker>,
     pub pools: IdMap<PoolId, Pool>,
     pub policies: Policies,
+    pub cache: CachePolicy,
 }
 
 /// Free tables of the file, carried through to receipts.

@@ -12,6 +12,15 @@ pub struct Policies {
     pub timeout: Option<Duration>,
 }
 
+/// What bounds what is kept of past runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// Bytes that the content store may hold.
+    pub max_size: Option<u64>,
+    /// How long a run and what it made is kept.
+    pub max_age: Option<Duration>,
+}
+
 /// A named pool that tasks take from while they run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {

@@ -18,7 +18,7 @@ use super::shape::{lenient, shapes};
 /// Keys of the format that this version refuses as not supported yet, by the table they belong to (the serde name of
 /// its struct). Source: "What the fleet file supports" in the format's reference.
 pub const NOT_YET: &[(&str, &[&str])] = &[
-    ("Fleet", &["agents", "cache", "gates"]),
+    ("Fleet", &["agents", "gates"]),
     (
         "Defaults",
         &[
@@ -53,6 +53,7 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
     ("When", &["changed"]),
     ("WorkerRequest", &["role", "tools"]),
     ("Policies", &["security", "budget", "alerts"]),
+    ("Cache", &["remote", "trust_remote"]),
 ];
 
 /// Kinds of the format that this version refuses as not supported yet, by the enum they belong to.
@@ -155,6 +156,8 @@ written! {
             scorers: Named<ScorerRaw>,
             /// What bounds a run.
             policies: Box<PoliciesRaw>,
+            /// What bounds what is kept of past runs.
+            cache: Box<CacheRaw>,
         }
     }
 
@@ -355,6 +358,16 @@ written! {
             timeout: DurationText,
             /// Named pools; a task takes from them with `uses`.
             limits: Named<NonZeroU32>,
+        }
+    }
+
+    /// What bounds what is kept of past runs: `fleet gc` goes by it.
+    CacheRaw = "Cache" {
+        optional {
+            /// What the content store may hold.
+            max_size: SizeText,
+            /// How long a run and what it made is kept; 30d unless said.
+            max_age: DurationText,
         }
     }
 }

@@ -310,6 +310,10 @@ impl Merge<'_> {
             let whole = whole.policies.get_or_insert_with(|| Box::new(empty()));
             once!(self, file, "policies", whole, part, fail_fast, max_parallel, timeout, limits);
         }
+        if let Some(part) = part.cache {
+            let whole = whole.cache.get_or_insert_with(|| Box::new(empty()));
+            once!(self, file, "cache", whole, part, max_size, max_age);
+        }
     }
 
     /// Whether nobody said this before.

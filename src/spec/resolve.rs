@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::context::Context;
 use super::error::{Near, Place, Problem, SpecError, in_order};
-use super::file::{self, FileRaw, PoliciesRaw, Scalar, Text};
+use super::file::{self, CacheRaw, FileRaw, PoliciesRaw, Scalar, Text};
 use super::include::{self, Reader};
 use super::map::{SourceMap, Spot};
 use super::nearest::nearest;
@@ -19,7 +19,7 @@ use super::vars::{self, BadVar, references};
 use super::when::Facts;
 use super::worker;
 use crate::id::{Id, IdMap, PoolId, TaskId};
-use crate::model::{Fleet, Policies, Pool, Task};
+use crate::model::{CachePolicy, Fleet, Policies, Pool, Task};
 
 /// What to load, and what the outside looks like.
 #[derive(Debug)]
@@ -219,6 +219,17 @@ impl Resolver<'_> {
             workers,
             pools,
             policies,
+            cache: self.cache(whole.cache.as_deref()),
+        }
+    }
+
+    fn cache(&self, raw: Option<&CacheRaw>) -> CachePolicy {
+        let (cx, spot, scope) = (self.cx, Spot::top("cache"), self.cx.scope(None, &[]));
+        let max_size = raw.and_then(|raw| raw.max_size.as_ref());
+        let max_age = raw.and_then(|raw| raw.max_age.as_ref());
+        CachePolicy {
+            max_size: max_size.and_then(|text| cx.size(&scope, &spot.key("max_size"), text)),
+            max_age: max_age.and_then(|text| cx.duration(&scope, &spot.key("max_age"), text)),
         }
     }
 
