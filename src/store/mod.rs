@@ -1,15 +1,20 @@
 //! What lies in the state directory besides journals: bytes by digest, and the directory itself.
 //! `state` the layout, its lock and its runs · `put` bytes in, digest out, nothing overwritten · `get` verified as it is
 //! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
-//! task's globs to files and digests · `files` what the workspace holds · `outputs` what a task made, kept and put back.
+//! task's globs to files and digests · `files` what the workspace holds · `outputs` what a task made, kept and put back ·
+//! `inventory` what the store holds · `check` whether it is whole · `reach` what records cite of it · `gc` what may go.
 //! Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
+pub mod check;
 mod copy;
 pub mod files;
+pub mod gc;
 mod get;
+pub mod inventory;
 pub mod outputs;
 mod put;
+pub mod reach;
 pub mod scan;
 pub mod state;
 #[cfg(test)]
@@ -49,6 +54,17 @@ impl Store {
         let path = state_dir.join("store");
         std::fs::create_dir_all(path.join("sha256"))?;
         Ok(Self { root: Root::open(&path)?, unsynced: AtomicBool::new(false), tidied: Mutex::default() })
+    }
+
+    /// The store of a state directory, where there is one.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn find(state_dir: &Path) -> io::Result<Option<Self>> {
+        match std::fs::symlink_metadata(state_dir.join("store/sha256")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(state_dir).map(Some),
+        }
     }
 
     /// Whether a restore is the first of this process in a folder of the workspace.
