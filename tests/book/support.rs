@@ -357,6 +357,7 @@ pub(crate) fn with_key(place: &str, key: &str) -> String {
         "`when`" => format!("{task}when = {{ {key} = \"x\" }}\n"),
         "`worker` of a task" => format!("{task}worker = {{ {key} = \"x\" }}\n"),
         "`[policies]`" => format!("{task}[policies]\n{key} = {{}}\n"),
+        "`[cache]`" => format!("{task}[cache]\n{key} = 1\n"),
         "kinds of scorers" => format!("{task}scorers = [{{ kind = \"{key}\" }}]\n"),
         "kinds of hosts" => format!("{task}[workers.w]\nhost = {{ kind = \"{key}\" }}\n"),
         "trust of a local worker" => format!("{task}[workers.w]\nhost = \"local\"\ntrust = \"{key}\"\n"),
