@@ -9,6 +9,7 @@ mod fields;
 pub mod gc;
 pub mod graph;
 pub mod help;
+pub mod kept;
 pub mod list;
 pub mod load;
 pub mod logs;

@@ -177,7 +177,8 @@ impl Page<'_> {
     }
 
     fn settings(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let top = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key(key)]));
         json!({
             "name": top("name", json!(fleet.name)),
@@ -189,7 +190,8 @@ impl Page<'_> {
     }
 
     fn policies(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let policy = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("policies"), Seg::key(key)]));
         let limits: Map<String, Value> =
             fleet.pools.values().map(|pool| (pool.name.to_string(), json!(pool.size))).collect();
@@ -202,7 +204,8 @@ impl Page<'_> {
     }
 
     fn cache(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let limit = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("cache"), Seg::key(key)]));
         json!({
             "max_size": limit("max_size", json!(fleet.cache.max_size)),
@@ -213,7 +216,7 @@ impl Page<'_> {
     fn worker(&self, worker: &crate::model::Worker) -> (String, Value) {
         let from = |key: &str, value: Value| {
             let path = [Seg::key("workers"), Seg::key(&worker.name), Seg::key(key)];
-            field(value, &self.ready.map.origin_at(&path))
+            field(value, &self.ready.origins.map().origin_at(&path))
         };
         let all = json!({
             "host": from("host", json!({ "kind": worker.host.name() })),
@@ -226,7 +229,8 @@ impl Page<'_> {
     }
 
     fn step(&self, step: &Step) -> Value {
-        let Ready { fleet, graph, map, .. } = self.ready;
+        let Ready { fleet, graph, origins, .. } = self.ready;
+        let map = origins.map();
         let task = &fleet.tasks[step.task];
         let (what, why) = match &step.what {
             What::Run(Why::Requested) => ("run", json!({ "because": "requested" })),

@@ -9,10 +9,13 @@ use clap::Args;
 use console::Term;
 use indicatif::ProgressDrawTarget;
 
-use super::args::{Source, sort_out};
+use super::args::{Misuse, Source, sort_out};
 use super::load::{self, Ready};
 use super::{Shell, Trouble, env, plan};
+use crate::engine::reuse::{self, Forced};
 use crate::engine::{self, Job, Options, RunError};
+use crate::graph::Graph;
+use crate::graph::select;
 use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::report::ci::Ci;
@@ -50,6 +53,18 @@ pub struct RunArgs {
     /// Say what would run, and run nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Run also what has not changed: all tasks, or those named
+    #[arg(long, value_name = "TASK", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub force: Vec<String>,
+    /// Reuse nothing, and keep nothing for reuse
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Read every file anew instead of trusting its size and times
+    #[arg(long)]
+    pub rehash: bool,
+    /// Say of each task that runs why no earlier result is reused
+    #[arg(long)]
+    pub explain: bool,
     /// Print each event as a line of JSON on standard output, and everything for people on standard error
     #[arg(long)]
     pub json: bool,
@@ -72,7 +87,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let jobs = args.jobs.map(NonZeroU32::get);
     let mut facts = load::facts();
     facts.jobs = jobs;
-    let ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
+    let mut ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
     if ready.selection.is_empty() {
         return Err(Trouble::Other(ExitCode::NothingSelected, "nothing is selected".to_owned()));
     }
@@ -84,13 +99,18 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
         return Ok(ExitCode::Passed);
     }
+    let reuse = args.reuse(&ready.fleet, &ready.graph)?;
     let words = sort_out(&args.words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
-    let Ready { fleet, graph, selection, map, .. } = ready;
-    // The trees of the file are as large as the fleet; a run has no more use for them.
-    drop(map);
-    let state = StateDir::of(&fleet.workspace);
-    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()? };
+    let state = StateDir::of(&ready.fleet.workspace);
+    // If it cannot be made, the run says so.
+    if state.create().is_ok() {
+        ready.keep();
+    }
+    let Ready { fleet, graph, selection, origins, .. } = ready;
+    // The text of the file is as large as the fleet; a run has no more use for it.
+    drop(origins);
+    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()?, reuse };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
     match engine::run(&job, &mut sinks) {
         Ok(outcome) => Ok(outcome.exit),
@@ -118,6 +138,22 @@ impl RunArgs {
             (false, true) => Some(false),
             (false, false) => None,
         }
+    }
+
+    /// What is said about reuse. Tasks are forced by the words that select them.
+    fn reuse(&self, fleet: &Fleet, graph: &Graph) -> Result<reuse::Rules, Trouble> {
+        let forced = if self.force.is_empty() {
+            Forced::Nothing
+        } else if self.force.iter().any(String::is_empty) {
+            Forced::All
+        } else {
+            let request = select::Request { patterns: self.force.clone(), except: Vec::new() };
+            let unknown = |_| Misuse::Unknown { what: "task", name: self.force.join("`, `"), nearest: None };
+            Forced::Some(
+                select::select(fleet, graph, &request).map_err(|errors| Trouble::Misuse(unknown(errors)))?.targets,
+            )
+        };
+        Ok(reuse::Rules { off: self.no_cache, forced, rehash: self.rehash })
     }
 
     /// The command line that runs a part of this again, from the same folder.
@@ -153,6 +189,7 @@ impl RunArgs {
                 .then(|| (ProgressDrawTarget::stderr_with_hz(human::DRAWS_PER_SECOND), shell.stderr())),
             ci: if self.ci { Ci::detect(env) } else { Ci::None },
             rerun,
+            explain: self.explain,
         });
         let sinks = Sinks::default().with(human);
         if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }

@@ -88,6 +88,22 @@ impl Root {
         Ok(folder)
     }
 
+    /// Whether there is a folder inside; links are followed as long as they stay inside.
+    #[must_use]
+    pub fn has_folder(&self, relative: &Path) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::ResolveFlags;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            if rustix::fs::openat2(&self.fd, relative, flags, Mode::empty(), resolve).is_ok() {
+                return true;
+            }
+        }
+        // Also for a link with an absolute path, which the call above takes for one that leaves.
+        self.resolve(relative).is_ok_and(|resolved| self.path.join(resolved).is_dir())
+    }
+
     #[cfg(target_os = "linux")]
     fn open_at(&self, relative: &Path, more: OFlags, links: Links) -> io::Result<File> {
         use rustix::fs::ResolveFlags;

@@ -1,9 +1,10 @@
 //! What lies in the state directory besides journals: bytes by digest, and the directory itself.
 //! `state` the layout, its lock and its runs · `put` bytes in, digest out, nothing overwritten · `get` verified as it is
 //! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
-//! task's globs to files and digests · `files` what the workspace holds · `outputs` what a task made, kept and put back ·
-//! `inventory` what the store holds · `check` whether it is whole · `reach` what records cite of it · `gc` what may go.
-//! Knows nothing of tasks or runs beyond their names.
+//! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
+//! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
+//! results by fingerprint · `inventory` what the store holds · `check` whether it is whole · `reach` what records cite
+//! of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
 pub mod check;
@@ -11,14 +12,19 @@ mod copy;
 pub mod files;
 pub mod gc;
 mod get;
+mod hash;
+mod ignored;
 pub mod inventory;
 pub mod outputs;
 mod put;
 pub mod reach;
+pub mod results;
 pub mod scan;
 pub mod state;
+mod stats;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::HashSet;
 use std::io;
