@@ -3,6 +3,7 @@
 //! - `support` the story builder, living runs, and what is read back: receipts, journal, processes
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
+//! - `cache` what is kept of past runs
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `kept_plan` that no command believes an old reading of the file
 //! - `sharing` a cache of several machines
@@ -14,6 +15,7 @@
 mod nginx;
 
 mod run {
+    mod cache;
     mod execution;
     mod exits;
     mod judging;

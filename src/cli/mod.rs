@@ -3,8 +3,10 @@
 //! output, everything else to standard error, and answers with the exit code.
 
 pub mod args;
+pub mod cache;
 pub mod check;
 mod fields;
+pub mod gc;
 pub mod graph;
 pub mod help;
 pub mod kept;
@@ -52,6 +54,8 @@ pub enum Command {
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Receipts(receipts::ReceiptsArgs),
+    Cache(cache::CacheArgs),
+    Gc(gc::GcArgs),
     Schema(schema::SchemaArgs),
     Help(help::HelpArgs),
 }
@@ -129,6 +133,8 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => shown(|out| status::run(args, out)),
         Command::Logs(args) => shown(|out| logs::run(args, out)),
         Command::Receipts(args) => shown(|out| receipts::run(args, out)),
+        Command::Cache(args) => cache::run(args, shell),
+        Command::Gc(args) => gc::run(args, shell),
         Command::Schema(args) => schema::run(args),
         Command::Help(args) => help::run(args, shell),
     };

@@ -211,6 +211,8 @@ impl Page<'_> {
         let table = remote
             .map(|remote| json!({ "url": remote.url, "mode": remote.mode.name(), "token_ref": remote.token_ref }));
         json!({
+            "max_size": from("max_size", json!(fleet.cache.max_size)),
+            "max_age": from("max_age", fields::duration(fleet.cache.max_age)),
             "remote": from("remote", json!(table)),
             "trust_remote": from("trust_remote", json!(remote.is_some_and(|remote| remote.trusted))),
         })

@@ -352,8 +352,7 @@ impl Ground {
         let Some(patterns) = task.inputs.as_deref().filter(|patterns| !patterns.is_empty()) else {
             return Ok(Default::default());
         };
-        let found = self.files.find(&Scan::new(patterns)?)?;
-        Ok((self.files.digest(&found.files)?, found.unmatched))
+        self.files.find_and_digest(&Scan::new(patterns)?)
     }
 
     /// The earlier result that holds with every output in its place.
@@ -385,8 +384,11 @@ impl Ground {
         };
         if entry.remote {
             let wanted: Vec<OutputRef> = missing.iter().map(|at| entry.outputs[*at].clone()).collect();
-            // What does not come is missing from the store, which the restore says.
-            let _ = remote.fetch_blobs(store, &wanted) && remote.fetch_artifacts(store, &entry.artifacts);
+            // An output that does not come is missing from the store, which the restore says; an artifact would be
+            // missing from the receipt.
+            if !remote.fetch_blobs(store, &wanted) || !remote.fetch_artifacts(store, &entry.artifacts) {
+                return Err(RestoreError::NotFetched);
+            }
         }
         match outputs::restore(&self.files, store, &entry.outputs, &missing) {
             Err(_) if !entry.remote && remote.fetch_blobs(store, &entry.outputs) => {
