@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::affected::Affected;
 use super::args::{self, Chosen, ChosenBy, Misuse, Source};
 use super::mistake::Mistakes;
 use super::{Shell, Trouble};
@@ -27,13 +28,21 @@ pub struct Ready {
     pub map: SourceMap,
     /// The fleet file, and how it came to be chosen.
     pub chosen: Chosen,
+    /// What a change touches, when the selection was narrowed to that.
+    pub affected: Option<Affected>,
 }
 
 impl Ready {
     /// What a command that only shows things leaves with.
     #[must_use]
     pub fn exit(&self) -> ExitCode {
-        if self.selection.is_empty() { ExitCode::NothingSelected } else { ExitCode::Passed }
+        if self.selection.is_empty() && !self.is_untouched() { ExitCode::NothingSelected } else { ExitCode::Passed }
+    }
+
+    /// Whether something was selected, and no change touches any of it: nothing is left to do.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.affected.is_some() && self.selection.is_empty()
     }
 }
 
@@ -171,7 +180,7 @@ pub fn load(
             exit: if unmatched { ExitCode::NothingSelected } else { ExitCode::Usage },
         }
     })?;
-    Ok(Ready { fleet, graph, selection, map, chosen })
+    Ok(Ready { fleet, graph, selection, map, chosen, affected: None })
 }
 
 /// Most problems of each kind that are told. Nobody reads more, and a file can have a hundred thousand.

@@ -1,10 +1,12 @@
 //! The command line: one file per command, with its arguments, whose comments are the help, and one function.
-//! `args` what commands have in common · `problem` how a mistake is told. A command prints its result to standard
+//! `args` what commands have in common · `affected` and `git` what a change touches · `problem` how a mistake is told. A command prints its result to standard
 //! output, everything else to standard error, and answers with the exit code.
 
+pub mod affected;
 pub mod args;
 pub mod check;
 mod fields;
+pub mod git;
 pub mod graph;
 pub mod help;
 pub mod list;

@@ -9,6 +9,7 @@ use clap::Args;
 use console::Term;
 use indicatif::ProgressDrawTarget;
 
+use super::affected::AffectedArgs;
 use super::args::{Source, sort_out};
 use super::load::{self, Ready};
 use super::{Shell, Trouble, env, plan};
@@ -38,6 +39,8 @@ pub struct RunArgs {
     /// Leave out tasks, and what needs them, as often as needed
     #[arg(long, value_name = "PATTERN")]
     pub except: Vec<String>,
+    #[command(flatten)]
+    pub affected: AffectedArgs,
     /// How many tasks at once, at most
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZeroU32>,
@@ -72,8 +75,12 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let jobs = args.jobs.map(NonZeroU32::get);
     let mut facts = load::facts();
     facts.jobs = jobs;
-    let ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
-    if ready.selection.is_empty() {
+    let mut ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
+    args.affected.narrow(&mut ready)?;
+    if ready.is_untouched() && !args.dry_run {
+        return Ok(ExitCode::Passed);
+    }
+    if ready.selection.is_empty() && !ready.is_untouched() {
         return Err(Trouble::Other(ExitCode::NothingSelected, "nothing is selected".to_owned()));
     }
     if let Some(text) = jobs.and_then(|jobs| too_few_slots(jobs, &ready.fleet)) {
@@ -129,7 +136,7 @@ impl RunArgs {
         }
         command.extend(self.source.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
         let except = self.except.iter().flat_map(|pattern| ["--except".to_owned(), pattern.clone()]);
-        Rerun { command, selection: selection.iter().cloned().chain(except).collect() }
+        Rerun { command, selection: selection.iter().cloned().chain(except).chain(self.affected.words()).collect() }
     }
 
     /// Everyone who listens to the run: people, and with `--json` programs.
