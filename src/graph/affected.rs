@@ -345,3 +345,160 @@ impl By {
         task.inputs.as_ref()?.get(position as usize).map(|text| &**text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::{Random, fleet, id, list, numbered};
+
+    fn change(path: &str, kind: ChangeKind) -> Change {
+        Change { path: path.into(), kind }
+    }
+
+    /// The tasks that changes of these files touch, with the reasons.
+    fn reasons(fleet: &Fleet, changes: &[Change]) -> Vec<(usize, String)> {
+        let graph = Graph::of(fleet).expect("the fleet is right");
+        let all = affected(fleet, &graph, changes, &["fleet.toml", "ci/more.toml"]);
+        let found = all.iter().filter_map(|(task, reason)| Some((task, (*reason)?)));
+        found.map(|(task, reason)| (crate::id::Id::index(task), reason.text(fleet, task, changes))).collect()
+    }
+
+    fn tasks(fleet: &Fleet, path: &str) -> Vec<usize> {
+        reasons(fleet, &[change(path, ChangeKind::File)]).into_iter().map(|(task, _)| task).collect()
+    }
+
+    #[test]
+    fn a_path_touches_who_names_it() {
+        let fleet = numbered(7)
+            .files(0, &["src/**/*.rs", "!src/gen"], &[])
+            .files(1, &["src"], &[])
+            .files(2, &["Cargo.toml"], &[])
+            .files(3, &["."], &[])
+            .files(4, &["{src,lib}/a.rs"], &[])
+            .files(5, &["src/a.rs", "!**/*.rs"], &[])
+            .files(6, &[], &[]);
+        for (path, expected) in [
+            ("src/a.rs", &[0, 1, 3, 4][..]),
+            ("src/gen/a.rs", &[1, 3]),
+            ("src/gen", &[1, 3]),
+            ("src", &[1, 3]),
+            ("srcs/a.rs", &[3]),
+            ("Cargo.toml", &[2, 3]),
+            ("Cargo.toml/x", &[2, 3]),
+            ("lib/a.rs", &[3, 4]),
+            ("ci/more.toml", &[0, 1, 2, 3, 4, 5, 6]),
+        ] {
+            assert_eq!(tasks(&fleet, path), expected, "{path}");
+        }
+        assert_eq!(reasons(&fleet, &[]), []);
+    }
+
+    #[test]
+    fn links_and_folders_reach_further_than_files() {
+        let fleet = numbered(4)
+            .files(0, &["lib/src/*.c"], &[])
+            .files(1, &["lib/src/a.h"], &[])
+            .files(2, &["**/*.c", "!lib/**"], &[])
+            .files(3, &["**/*.c"], &[]);
+        let touched = |path, kind| -> Vec<usize> {
+            reasons(&fleet, &[change(path, kind)]).into_iter().map(|(task, _)| task).collect()
+        };
+        for (path, kind, expected) in [
+            ("lib", ChangeKind::File, &[][..]),
+            ("lib", ChangeKind::Link, &[0, 1]),
+            ("lib/src", ChangeKind::Link, &[0, 1]),
+            ("lib/src/a.h", ChangeKind::Link, &[1]),
+            ("lib", ChangeKind::Folder, &[0, 1, 3]),
+            ("lib/src", ChangeKind::Folder, &[0, 1, 3]),
+            ("other", ChangeKind::Folder, &[2, 3]),
+            ("other", ChangeKind::Link, &[]),
+        ] {
+            assert_eq!(touched(path, kind), expected, "{path} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_needs_an_affected_task_is_affected_unless_the_need_only_orders() {
+        let orders = |task: &mut Task| task.needs.iter_mut().for_each(|need| need.order_only = true);
+        let fleet = numbered(7)
+            .files(0, &["a"], &["out/**"])
+            .files(1, &[], &[])
+            .needs(1, &[0])
+            .files(2, &[], &[])
+            .needs(2, &[0])
+            .with(2, orders)
+            .files(3, &["out/x"], &[])
+            .needs(3, &[0])
+            .with(3, orders)
+            .files(4, &["out/y"], &[])
+            .files(5, &[], &[])
+            .needs(5, &[1, 2])
+            .files(6, &[], &[])
+            .needs(6, &[2]);
+        let found = reasons(&fleet, &[change("a", ChangeKind::File)]);
+        let expected = [
+            (0, "a changed, an input"),
+            (1, "it needs t0"),
+            (3, "it needs t0"),
+            (4, "it needs t0"),
+            (5, "it needs t1"),
+        ];
+        assert_eq!(found, expected.map(|(task, why)| (task, why.to_owned())));
+    }
+
+    #[test]
+    fn a_task_without_inputs_is_affected_and_one_that_is_left_out_is_not() {
+        let fleet = fleet(&["open", "behind", "elsewhere", "after"])
+            .files(1, &[], &[])
+            .needs(1, &[0])
+            .with(2, |task| task.unwanted = Some("os is linux".into()))
+            .files(3, &[], &[])
+            .needs(3, &[2]);
+        let found = reasons(&fleet, &[]);
+        assert_eq!(found, [(0, "it declares no inputs".to_owned()), (1, "it needs open".to_owned())]);
+        assert_eq!(tasks(&fleet, "fleet.toml"), [0, 1, 3]);
+    }
+
+    #[test]
+    fn a_program_is_found_from_the_folder_of_its_task() {
+        let root = Path::new("/w");
+        for (workdir, name, expected) in [
+            ("", "cargo", None),
+            ("", "./run.sh", Some("run.sh")),
+            ("a/b", "../c//run.sh", Some("a/c/run.sh")),
+            ("a", "../../run.sh", None),
+            ("a", "/w/x/run.sh", Some("x/run.sh")),
+            ("a", "/usr/bin/env", None),
+            ("", "/within/x", None),
+        ] {
+            assert_eq!(program(root, workdir, name).as_deref(), expected, "{workdir} {name}");
+        }
+    }
+
+    /// The look-up by folder finds what asking every pattern finds.
+    #[test]
+    fn the_index_finds_what_a_search_finds() {
+        let words = ["a", "b", "ab", "*", "a*", "**", "{a,b}", "?"];
+        let names = ["a", "b", "ab", "ba"];
+        for seed in 0..400 {
+            let mut random = Random(seed);
+            let mut text = |from: &[&str]| {
+                let parts: Vec<&str> = (0..=random.below(3)).map(|_| from[random.below(from.len())]).collect();
+                parts.join("/")
+            };
+            let patterns: Vec<String> = (0..6).map(|_| text(&words)).collect();
+            let path = text(&names);
+            let mut fleet = numbered(6);
+            for (task, pattern) in patterns.iter().enumerate() {
+                fleet.tasks[id(task)].inputs = Some(list(&[pattern]));
+            }
+            let matches = |pattern: &str| {
+                let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build().expect("a glob");
+                let folder = !is_glob(pattern) && below(pattern, &path);
+                folder || glob.compile_matcher().is_match(&path)
+            };
+            let expected: Vec<usize> = (0..6).filter(|task| matches(&patterns[*task])).collect();
+            assert_eq!(tasks(&fleet, &path), expected, "seed {seed}: {path} {patterns:?}");
+        }
+    }
+}
