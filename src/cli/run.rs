@@ -12,12 +12,15 @@ use indicatif::ProgressDrawTarget;
 use super::affected::AffectedArgs;
 use super::args::{Source, sort_out};
 use super::load::{self, Ready};
-use super::{Shell, Trouble, env, plan};
+use super::{Shell, Trouble, audit, env, plan};
+use crate::engine::outcome::Outcome;
 use crate::engine::{self, Job, Options, RunError};
+use crate::id::TaskId;
 use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::report::ci::Ci;
 use crate::report::{Human, Json, OutputMode, Rerun, Sinks, human};
+use crate::spec::Syntax;
 use crate::store::state::{LockError, StateDir};
 
 /// Run tasks and what they need, judge them, and write receipts
@@ -50,6 +53,9 @@ pub struct RunArgs {
     /// After a failure, stop what runs and start nothing more
     #[arg(long)]
     pub fail_fast: bool,
+    /// Run a task with its reads traced, and say which inputs it lacks and which it never reads
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["affected", "dry_run"])]
+    pub audit_inputs: Option<String>,
     /// Say what would run, and run nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -75,7 +81,9 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let jobs = args.jobs.map(NonZeroU32::get);
     let mut facts = load::facts();
     facts.jobs = jobs;
-    let mut ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
+    let selecting = args.audit_inputs.as_ref().map(|task| audit::selecting(task, &args.words)).transpose()?;
+    let words = selecting.as_ref().unwrap_or(&args.words);
+    let mut ready = load::open_with(&args.source, words, &args.except, facts, shell)?;
     args.affected.narrow(&mut ready)?;
     if ready.is_untouched() && !args.dry_run {
         return Ok(ExitCode::Passed);
@@ -91,16 +99,23 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
         return Ok(ExitCode::Passed);
     }
-    let words = sort_out(&args.words, args.source.file.as_deref())?;
+    let audited = args.audit_inputs.as_ref().map(|task| audit::prepare(task, &ready)).transpose()?;
+    let words = sort_out(words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
     let Ready { fleet, graph, selection, map, .. } = ready;
+    let syntax = map.sources().first().map_or(Syntax::Toml, |source| source.syntax);
     // The trees of the file are as large as the fleet; a run has no more use for them.
     drop(map);
     let state = StateDir::of(&fleet.workspace);
-    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()? };
+    let options = Options { jobs, fail_fast: args.fail_fast(), audit: audited, exe: std::env::current_exe()? };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
     match engine::run(&job, &mut sinks) {
-        Ok(outcome) => Ok(outcome.exit),
+        Ok(outcome) => {
+            if let Some(audit) = &job.options.audit {
+                args.tell(audit.task, &job, &outcome, syntax, shell)?;
+            }
+            Ok(outcome.exit)
+        }
         Err(RunError::Lock(busy @ LockError::Locked { .. })) => {
             Err(Trouble::Other(ExitCode::StateBusy, busy.to_string()))
         }
@@ -137,6 +152,16 @@ impl RunArgs {
         command.extend(self.source.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
         let except = self.except.iter().flat_map(|pattern| ["--except".to_owned(), pattern.clone()]);
         Rerun { command, selection: selection.iter().cloned().chain(except).chain(self.affected.words()).collect() }
+    }
+
+    /// What the traced task read, behind all that is said of the run.
+    fn tell(&self, task: TaskId, job: &Job<'_>, outcome: &Outcome, syntax: Syntax, shell: Shell) -> io::Result<()> {
+        let told = audit::Told::of(task, &job.fleet, job.graph, &job.state.run_dir(&outcome.run));
+        if self.json {
+            told.human(&job.fleet, syntax, shell.stderr(), &mut io::stderr())?;
+            return told.json(&job.fleet, &mut io::stdout());
+        }
+        told.human(&job.fleet, syntax, shell.stdout(), &mut io::stdout())
     }
 
     /// Everyone who listens to the run: people, and with `--json` programs.

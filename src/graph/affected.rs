@@ -99,7 +99,7 @@ pub fn affected(
 }
 
 /// Whether a change of the first task changes what the second one works with.
-fn carries(fleet: &Fleet, edge: &Edge) -> bool {
+pub(crate) fn carries(fleet: &Fleet, edge: &Edge) -> bool {
     let (from, to) = (&fleet.tasks[edge.from], &fleet.tasks[edge.to]);
     let only_orders = || to.needs.iter().any(|need| need.task == edge.from && need.order_only);
     // A declared need hides the edge that files imply.
@@ -287,7 +287,7 @@ fn excluded(task: &Task, change: &Change) -> bool {
 }
 
 /// The path of a program that is a file of the workspace, as it is found from a task's folder.
-fn program(workspace: &Path, workdir: &str, name: &str) -> Option<String> {
+pub(crate) fn program(workspace: &Path, workdir: &str, name: &str) -> Option<String> {
     if !name.contains('/') {
         return None;
     }

@@ -1,0 +1,352 @@
+//! `--audit-inputs`: what a task read, held against what it declares.
+//!
+//! A file counts as read when it was opened for that, run, or renamed; a file that the task had made before does not.
+//! A read is declared when `inputs`, `stdin`, the program, a scorer, the task's own `outputs`, `artifacts` and
+//! `writable_paths`, or the outputs of a task it needs for more than the order name the file, or name the link that led
+//! to it. An entry of `inputs` is unread when nothing it takes was even looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::launch;
+use crate::graph::Graph;
+use crate::graph::affected::{carries, program};
+use crate::host::strace::{self, Access, Did, below};
+use crate::id::{Attempt, TaskId};
+use crate::journal::log;
+use crate::model::scorer::Source;
+use crate::model::task::is_glob;
+use crate::model::{Action, Fleet, Scorer, ScorerRule, Task};
+use crate::supervisor::frame::Spawn;
+
+/// A task to run traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    pub task: TaskId,
+    pub tracer: Tracer,
+}
+
+/// A `strace` that works here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracer {
+    /// Absolute.
+    pub program: String,
+    /// Whether it can stop a process only where it has something to write down.
+    pub fast: bool,
+}
+
+/// The trace of an attempt, in the folder of its run.
+#[must_use]
+pub fn trace_path(run_dir: &Path, task: &Task, attempt: Attempt) -> PathBuf {
+    run_dir.join("audit").join(format!("{}.trace", log::stem(&task.name, attempt)))
+}
+
+impl Report {
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Audit {
+    /// Puts the tracer around what is to be started.
+    pub(super) fn wrap(&self, run_dir: &Path, task: &Task, attempt: Attempt, spawn: &mut Spawn) -> io::Result<()> {
+        let path = trace_path(run_dir, task, attempt);
+        fs::create_dir_all(path.parent().unwrap_or(run_dir))?;
+        let path = path.to_str().ok_or_else(|| io::Error::other("the run's folder is not UTF-8"))?;
+        let own = std::mem::take(&mut spawn.argv);
+        spawn.argv = strace::command(&self.tracer.program, path, self.tracer.fast);
+        spawn.argv.extend(own);
+        Ok(())
+    }
+}
+
+/// What became of one file of the workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    /// Before the task had made it.
+    read: bool,
+    written: bool,
+    /// Made by the task: what is in it is its own.
+    made: bool,
+    /// The names under which it was used, where they differ from what it is.
+    names: BTreeSet<String>,
+}
+
+/// What a task did with the files of the workspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    files: BTreeMap<String, Seen>,
+    /// All paths that were found by any name.
+    looked: BTreeSet<String>,
+    /// All that were looked for in vain, so that who makes them later has not found them.
+    missed: BTreeSet<String>,
+}
+
+impl Reads {
+    /// Reads the trace of a task that was started in its folder.
+    ///
+    /// # Errors
+    /// When the trace cannot be read.
+    pub fn of(trace: impl BufRead, fleet: &Fleet, task: &Task) -> io::Result<Self> {
+        let cwd = launch::cwd(fleet, task);
+        let mut reads = Self::default();
+        strace::follow(trace, &cwd.to_string_lossy(), &mut |access| reads.note(&fleet.workspace, &access))?;
+        Ok(reads)
+    }
+
+    fn note(&mut self, workspace: &Path, access: &Access) {
+        let named = below(&access.named, workspace);
+        if access.did == Did::Missed {
+            self.missed.extend(named.map(str::to_owned));
+            return;
+        }
+        self.looked.extend(named.map(str::to_owned));
+        // What leads out of the workspace is no file of it.
+        let Some(path) = below(access.real.as_ref().unwrap_or(&access.named), workspace) else { return };
+        self.looked.insert(path.to_owned());
+        if access.did == Did::Looked {
+            return;
+        }
+        let seen = self.files.entry(path.to_owned()).or_default();
+        seen.names.extend(named.filter(|named| *named != path).map(str::to_owned));
+        match access.did {
+            Did::Read => seen.read |= !seen.made,
+            Did::Made => (seen.made, seen.written) = (true, true),
+            Did::Wrote { also_read } => {
+                seen.written = true;
+                if self.missed.contains(path) {
+                    seen.made = true;
+                }
+                seen.read |= also_read && !seen.made;
+            }
+            Did::Looked | Did::Missed => {}
+        }
+    }
+}
+
+/// What is to be said of a task's `inputs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Files that were read and are not declared, by path.
+    pub undeclared: Vec<Undeclared>,
+    /// Files that were read and then written by the task itself: no input can stand for them.
+    pub rewritten: Vec<String>,
+    /// Files of version control that were read.
+    pub in_git: usize,
+    /// Positions in `inputs` of what was never looked at.
+    pub unread: Vec<usize>,
+    /// `inputs` as they should be; nothing where they are right.
+    pub inputs: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undeclared {
+    pub path: String,
+    /// The task that makes it, and that this one does not need.
+    pub made_by: Option<TaskId>,
+    /// The entry of `inputs` that leaves it out on purpose.
+    pub left_out_by: Option<Box<str>>,
+}
+
+/// Most files of one folder that are proposed one by one.
+pub const FILES_MAX: usize = 20;
+
+/// Holds what a task read against what it declares. `is_file` tells files from folders.
+#[must_use]
+pub fn report(fleet: &Fleet, graph: &Graph, id: TaskId, reads: &Reads, is_file: &dyn Fn(&str) -> bool) -> Report {
+    let task = &fleet.tasks[id];
+    let inputs = task.inputs.as_deref().unwrap_or_default();
+    let declared = Declared::of(fleet, graph, id);
+    let mut report = Report::default();
+    for (path, seen) in reads.files.iter().filter(|(_, seen)| seen.read) {
+        let known = std::iter::once(path).chain(&seen.names).any(|name| declared.has(name));
+        if known || starts_with(path, ".fleet") || !is_file(path) {
+            continue;
+        }
+        if starts_with(path, ".git") {
+            report.in_git += 1;
+        } else if seen.written {
+            report.rewritten.push(path.clone());
+        } else {
+            let left_out_by = inputs.iter().find(|text| excludes(text, path)).cloned();
+            report.undeclared.push(Undeclared { path: path.clone(), made_by: maker(fleet, id, path), left_out_by });
+        }
+    }
+    report.unread = unread(inputs, reads);
+    report.inputs = proposal(task, &report);
+    report
+}
+
+/// The positive entries of `inputs` that take nothing the task looked at.
+fn unread(inputs: &[Box<str>], reads: &Reads) -> Vec<usize> {
+    let taken = |text: &str| {
+        let set = Patterns::of([text]);
+        text == "." || reads.looked.iter().chain(&reads.missed).any(|path| set.has(path))
+    };
+    let positive = inputs.iter().enumerate().filter(|(_, text)| !text.starts_with('!'));
+    positive.filter(|(_, text)| !taken(text)).map(|(position, _)| position).collect()
+}
+
+/// The entries that were read, and what was read besides.
+fn proposal(task: &Task, report: &Report) -> Option<Vec<String>> {
+    let add: Vec<&str> =
+        report.undeclared.iter().filter(|one| one.left_out_by.is_none()).map(|one| &*one.path).collect();
+    if add.is_empty() && report.unread.is_empty() {
+        return None;
+    }
+    let own: Vec<&str> = task.outputs.iter().map(|text| &**text).collect();
+    let kept = task.inputs.iter().flatten().enumerate().filter(|(position, _)| !report.unread.contains(position));
+    let mut inputs: Vec<String> = kept.map(|(_, text)| text.to_string()).collect();
+    // What is left out has nothing to be left out of when it stands alone.
+    if inputs.iter().all(|text| text.starts_with('!')) && add.is_empty() {
+        inputs.clear();
+    }
+    inputs.extend(gathered(&add, &own));
+    Some(inputs)
+}
+
+/// Paths, or a glob for a folder in which there would be too many; never one that takes what the task itself makes.
+fn gathered(paths: &[&str], own: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![("", paths.to_vec())];
+    while let Some((folder, paths)) = open.pop() {
+        let mut below: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let start = if folder.is_empty() { 0 } else { folder.len() + 1 };
+        for path in paths {
+            let end = path[start..].find('/').map_or(path.len(), |at| start + at);
+            below.entry(&path[..end]).or_default().push(path);
+        }
+        let (large, small): (Vec<_>, Vec<_>) = below.into_iter().partition(|(_, paths)| paths.len() > FILES_MAX);
+        let few: usize = small.iter().map(|(_, paths)| paths.len()).sum();
+        if !folder.is_empty() && few + large.len() > FILES_MAX && !own.iter().any(|text| may_be_in(text, folder)) {
+            found.push(format!("{}/**", literal(folder)));
+            continue;
+        }
+        found.extend(small.into_iter().flat_map(|(_, paths)| paths).map(literal));
+        open.extend(large);
+    }
+    found.sort_unstable();
+    found
+}
+
+/// Whether a path or glob could take something of a folder.
+fn may_be_in(text: &str, folder: &str) -> bool {
+    let end = text.find(['*', '?', '[', '{', '\\']).unwrap_or(text.len());
+    let head = text[..end].trim_end_matches('/');
+    // A folder above, the folder itself, or what is below; or a name that is cut off by the first star.
+    head.starts_with(folder) || folder.starts_with(head)
+}
+
+/// A path as an entry of `inputs`, where some characters mean more than themselves.
+fn literal(path: &str) -> String {
+    if is_glob(path) {
+        let text = globset::escape(path);
+        return text.strip_prefix('!').map_or(text.clone(), |rest| format!("\\!{rest}"));
+    }
+    path.to_owned()
+}
+
+/// The task that lists a path in its outputs.
+fn maker(fleet: &Fleet, reader: TaskId, path: &str) -> Option<TaskId> {
+    let makes =
+        |task: &Task| !task.outputs.is_empty() && Patterns::of(task.outputs.iter().map(|text| &**text)).has(path);
+    fleet.tasks.iter().find(|(id, task)| *id != reader && makes(task)).map(|(id, _)| id)
+}
+
+fn excludes(text: &str, path: &str) -> bool {
+    text.strip_prefix('!').is_some_and(|text| Patterns::of([text]).has(path))
+}
+
+fn starts_with(path: &str, folder: &str) -> bool {
+    path.split('/').next() == Some(folder)
+}
+
+/// Everything that declares files for a task.
+struct Declared {
+    lists: Vec<Patterns>,
+    paths: BTreeSet<String>,
+}
+
+impl Declared {
+    fn of(fleet: &Fleet, graph: &Graph, id: TaskId) -> Self {
+        let task = &fleet.tasks[id];
+        let mut this = Self { lists: Vec::new(), paths: BTreeSet::new() };
+        for list in [task.inputs.as_deref().unwrap_or_default(), &task.outputs] {
+            this.lists.push(Patterns::of(list.iter().map(|text| &**text)));
+        }
+        // Where it may write by a glob, it may write below.
+        let writable = task.writable_paths.as_deref().unwrap_or_default();
+        let below: Vec<String> = writable.iter().map(|text| format!("{text}/**")).collect();
+        this.lists.push(Patterns::of(writable.iter().map(|text| &**text).chain(below.iter().map(String::as_str))));
+        this.lists.push(Patterns::of(task.artifacts.iter().map(|artifact| &*artifact.path)));
+        for edge in graph.needs(id).iter().filter(|edge| carries(fleet, edge)) {
+            this.lists.push(Patterns::of(fleet.tasks[edge.from].outputs.iter().map(|text| &**text)));
+        }
+        this.paths.extend(task.stdin.as_deref().map(str::to_owned));
+        if let Action::Run(argv) = &task.action {
+            this.program(fleet, task, argv);
+        }
+        let mut open: Vec<&Scorer> = task.scorers.iter().collect();
+        while let Some(scorer) = open.pop() {
+            match &scorer.rule {
+                ScorerRule::Command { argv, .. } => this.program(fleet, task, argv),
+                ScorerRule::FileExists { path, .. }
+                | ScorerRule::RegexMatch { source: Source::Path(path), .. }
+                | ScorerRule::JsonPath { path, .. } => drop(this.paths.insert(path.to_string())),
+                ScorerRule::Junit { path, .. } => this.lists.push(Patterns::of([&**path])),
+                ScorerRule::Quorum { of, .. } => open.extend(of),
+                ScorerRule::ExitCode { .. } | ScorerRule::RegexMatch { .. } => {}
+            }
+        }
+        this
+    }
+
+    fn program(&mut self, fleet: &Fleet, task: &Task, argv: &[Box<str>]) {
+        let path = argv.first().and_then(|name| program(&fleet.workspace, &task.workdir, name));
+        self.paths.extend(path);
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.paths.contains(path) || self.lists.iter().any(|list| list.has(path))
+    }
+}
+
+/// A list of paths, each standing also for what is below it, of globs, and of what `!` takes out.
+struct Patterns {
+    set: GlobSet,
+    except: GlobSet,
+}
+
+impl Patterns {
+    fn of<'a>(list: impl IntoIterator<Item = &'a str>) -> Self {
+        let (mut set, mut except) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        for text in list {
+            let excluding = text.starts_with('!');
+            let (into, text) = match text.strip_prefix('!') {
+                Some(text) => (&mut except, text),
+                None => (&mut set, text),
+            };
+            let below = if text == "." { "**".to_owned() } else { format!("{text}/**") };
+            // What excludes a folder excludes what is in it; what takes one by a glob takes no file.
+            let whole = excluding || !is_glob(text);
+            for text in [Some(text), Some(&*below).filter(|_| whole)].into_iter().flatten() {
+                let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
+                // Patterns were checked when the file was read; one that does not compile matches nothing.
+                if let Ok(glob) = glob {
+                    into.add(glob);
+                }
+            }
+        }
+        Self { set: set.build().unwrap_or_default(), except: except.build().unwrap_or_default() }
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.set.is_match(path) && !self.except.is_match(path)
+    }
+}
