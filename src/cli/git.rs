@@ -169,9 +169,10 @@ impl<'a> Git<'a> {
         let asked = git.ask(&["rev-parse", "--is-inside-work-tree", "--is-shallow-repository", "--show-prefix"])?;
         if !asked.status.success() {
             let said = said(&asked);
-            return Err(match said.contains("not a git repository") {
-                true => GitError::NotARepository(workspace.to_owned()),
-                false => GitError::Failed { doing: "look at the repository", said },
+            return Err(if said.contains("not a git repository") {
+                GitError::NotARepository(workspace.to_owned())
+            } else {
+                GitError::Failed { doing: "look at the repository", said }
             });
         }
         let text = text(&asked.stdout);
@@ -295,22 +296,19 @@ fn add_through_links(workspace: &Path, links: &[String], found: &mut BTreeMap<St
 /// Where a link of the workspace leads inside of it; also when there is nothing any more.
 fn target(workspace: &Path, link: &str) -> Option<String> {
     let there = workspace.join(link);
-    let inside = match there.canonicalize() {
-        Ok(real) => real.strip_prefix(workspace.canonicalize().ok()?).ok()?.to_owned(),
-        Err(_) => {
-            let named = Path::new(link).parent()?.join(std::fs::read_link(there).ok()?);
-            let mut parts = PathBuf::new();
-            for part in named.components() {
-                match part {
-                    Component::Normal(name) => parts.push(name),
-                    Component::ParentDir if parts.pop() => {}
-                    Component::CurDir => {}
-                    _ => return None,
-                }
-            }
-            parts
+    if let Ok(real) = there.canonicalize() {
+        return Some(real.strip_prefix(workspace.canonicalize().ok()?).ok()?.to_str()?.to_owned());
+    }
+    let named = Path::new(link).parent()?.join(std::fs::read_link(there).ok()?);
+    let mut inside = PathBuf::new();
+    for part in named.components() {
+        match part {
+            Component::Normal(name) => inside.push(name),
+            Component::ParentDir if inside.pop() => {}
+            Component::CurDir => {}
+            _ => return None,
         }
-    };
+    }
     inside.to_str().map(str::to_owned)
 }
 

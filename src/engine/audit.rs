@@ -239,6 +239,9 @@ fn gathered(paths: &[&str], own: &[&str]) -> Vec<String> {
 fn may_be_in(text: &str, folder: &str) -> bool {
     let end = text.find(['*', '?', '[', '{', '\\']).unwrap_or(text.len());
     let head = text[..end].trim_end_matches('/');
+    if text.starts_with('!') {
+        return false;
+    }
     // A folder above, the folder itself, or what is below; or a name that is cut off by the first star.
     head.starts_with(folder) || folder.starts_with(head)
 }
@@ -348,5 +351,97 @@ impl Patterns {
 
     fn has(&self, path: &str) -> bool {
         self.set.is_match(path) && !self.except.is_match(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::{fleet, id};
+
+    fn reads(trace: &str) -> Reads {
+        let fleet = fleet(&["t"]);
+        Reads::of(trace.as_bytes(), &fleet, &fleet.tasks[id(0)]).expect("a text can be read")
+    }
+
+    fn undeclared(fleet: &Fleet, trace: &str) -> Report {
+        let graph = Graph::of(fleet).expect("the fleet is right");
+        report(fleet, &graph, id(0), &reads(trace), &|path| !path.ends_with("folder"))
+    }
+
+    const TRACE: &str = "1 openat(AT_FDCWD</w>, \"src/a\", O_RDONLY) = 3</w/src/a>\n\
+        1 openat(AT_FDCWD</w>, \"src/deep/b\", O_RDONLY) = 3</w/src/deep/b>\n\
+        1 openat(AT_FDCWD</w>, \"/etc/passwd\", O_RDONLY) = 3</etc/passwd>\n\
+        1 openat(AT_FDCWD</w>, \"folder\", O_RDONLY) = 3</w/folder>\n\
+        1 openat(AT_FDCWD</w>, \"leak\", O_RDONLY) = 3</etc/shadow>\n\
+        1 openat(AT_FDCWD</w>, \".git/HEAD\", O_RDONLY) = 3</w/.git/HEAD>\n\
+        1 openat(AT_FDCWD</w>, \".fleet/lock\", O_RDONLY) = 3</w/.fleet/lock>\n\
+        1 newfstatat(AT_FDCWD</w>, \"seen\", {}, 0) = 0\n";
+
+    #[test]
+    fn a_read_is_declared_or_told() {
+        for (inputs, paths, unread, proposed) in [
+            (&["src"][..], &[][..], &[][..], None),
+            (&["src/*"], &["src/deep/b"], &[], Some(&["src/*", "src/deep/b"][..])),
+            (&["src/**", "seen", "gone"], &[], &[2], Some(&["src/**", "seen"])),
+            (&["src/**", "!src/deep"], &["src/deep/b"], &[], None),
+            (&[], &["src/a", "src/deep/b"], &[], Some(&["src/a", "src/deep/b"])),
+            (&["."], &[], &[], None),
+        ] {
+            let fleet = fleet(&["t"]).files(0, inputs, &[]);
+            let report = undeclared(&fleet, TRACE);
+            let found: Vec<&str> = report.undeclared.iter().map(|one| &*one.path).collect();
+            assert_eq!((&found[..], &report.unread[..]), (paths, unread), "{inputs:?}");
+            assert_eq!(report.inputs, proposed.map(|all| all.iter().map(ToString::to_string).collect()), "{inputs:?}");
+            // `.` does not stand for version control, but naming it is no use either.
+            assert_eq!(report.in_git, usize::from(inputs != ["."]), "{inputs:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_task_made_is_its_own() {
+        for (trace, read, rewritten) in [
+            ("1 creat(\"a\", 0666) = 3</w/a>\n1 open(\"a\", O_RDONLY) = 3</w/a>\n", &[][..], &[][..]),
+            ("1 open(\"a\", O_RDONLY) = 3</w/a>\n", &["a"], &[]),
+            ("1 open(\"a\", O_RDONLY) = 3</w/a>\n1 creat(\"a\", 0666) = 3</w/a>\n", &[], &["a"]),
+            ("1 open(\"a\", O_RDWR|O_CREAT, 0666) = 3</w/a>\n", &[], &["a"]),
+            ("1 open(\"a\", O_WRONLY|O_CREAT, 0666) = 3</w/a>\n", &[], &[]),
+            (
+                "1 access(\"a\", R_OK) = -1 ENOENT (No such file or directory)\n\
+                 1 open(\"a\", O_RDWR|O_CREAT, 0666) = 3</w/a>\n",
+                &[],
+                &[],
+            ),
+            (
+                "1 creat(\"b\", 0666) = 3</w/b>\n1 rename(\"b\", \"a\") = 0\n1 open(\"a\", O_RDONLY) = 3</w/a>\n",
+                &[],
+                &[],
+            ),
+        ] {
+            let report = undeclared(&fleet(&["t"]).files(0, &[], &[]), trace);
+            let found: Vec<&str> = report.undeclared.iter().map(|one| &*one.path).collect();
+            let told: Vec<&str> = report.rewritten.iter().map(String::as_str).collect();
+            assert_eq!((&found[..], &told[..]), (read, rewritten), "{trace}");
+        }
+    }
+
+    #[test]
+    fn many_files_of_a_folder_become_one_entry() {
+        let many = |folder: &str, count: usize| (0..count).map(|n| format!("{folder}/{n:02}")).collect::<Vec<_>>();
+        let gathered = |all: &[Vec<String>], own: &[&str]| -> Vec<String> {
+            gathered(&all.iter().flatten().map(String::as_str).collect::<Vec<_>>(), own)
+        };
+        assert_eq!(gathered(&[many("a", 20)], &[]).len(), 20);
+        assert_eq!(gathered(&[many("a", 21)], &[]), ["a/**"]);
+        assert_eq!(gathered(&[many("a/b/c", 21), many("a/x", 2)], &[]), ["a/b/c/**", "a/x/00", "a/x/01"]);
+        assert_eq!(gathered(&[many("a/b", 21), many("c/d", 30)], &[]), ["a/b/**", "c/d/**"]);
+        let scattered: Vec<Vec<String>> = (0..30).map(|n| many(&format!("modules/{n}"), 3)).collect();
+        assert_eq!(gathered(&scattered, &[]), ["modules/**"]);
+        // A task cannot read what it makes.
+        for own in ["a/out", "a/*.o", "a", "**/*.o"] {
+            assert_eq!(gathered(&[many("a", 21)], &[own]).len(), 21, "{own}");
+        }
+        assert_eq!(gathered(&[many("a", 21)], &["b/out", "!a/x"]), ["a/**"]);
+        assert_eq!(super::gathered(&["!x", "a{b}", "plain"], &[]), ["\\!x", "a[{]b[}]", "plain"]);
     }
 }

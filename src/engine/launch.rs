@@ -81,13 +81,16 @@ pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt) -> Re
     Ok(spawn)
 }
 
+/// The words of a process, as a receipt has them.
+pub(super) type Argv = Box<[Box<str>]>;
+
 /// With the task's own words, and a tracer around the process if this is the task to trace.
 pub(super) fn traced(
     engine: &Engine<'_>,
     id: TaskId,
     attempt: Attempt,
     mut spawn: Spawn,
-) -> Result<(Spawn, Box<[Box<str>]>), Refused> {
+) -> Result<(Spawn, Argv), Refused> {
     let argv = spawn.argv.iter().map(|word| word.as_str().into()).collect();
     if let Some(audit) = engine.job.options.audit.as_ref().filter(|audit| audit.task == id) {
         let wrapped = audit.wrap(engine.run_dir(), &engine.view.fleet.tasks[id], attempt, &mut spawn);

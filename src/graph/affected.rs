@@ -155,7 +155,7 @@ impl<'a> Index<'a> {
         let mut index = Self::default();
         for (id, task) in fleet.tasks.iter().filter(|(_, task)| task.unwanted.is_none()) {
             for (text, position) in positive(task.inputs.as_deref().unwrap_or_default()) {
-                index.add(text.into(), (id, By::Input(position)));
+                index.add(text, (id, By::Input(position)));
             }
             if let Some(path) = &task.stdin {
                 index.literal(Cow::Borrowed(path), (id, By::Stdin));
