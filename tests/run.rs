@@ -3,7 +3,9 @@
 //! - `support` the story builder, living runs, and what is read back: receipts, journal, processes
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
-//! - `affected` what a git change touches · `audit` what a traced task read · `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
+//! - `affected` what a git change touches · `audit` what a traced task read
+//! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
+//! - `kept_plan` that no command believes an old reading of the file
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
@@ -14,6 +16,7 @@ mod run {
     mod execution;
     mod exits;
     mod judging;
+    mod kept_plan;
     mod leftovers;
     mod order;
     mod outcome;

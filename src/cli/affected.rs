@@ -59,7 +59,9 @@ impl AffectedArgs {
             }
             (changes, _) => changes.map_err(|error| misuse(error.to_string()))?,
         };
-        let definitions: Vec<&str> = ready.map.sources().iter().map(|source| &*source.name).collect();
+        // Where nothing changed, no file has to be read for its name.
+        let sources = if changes.paths.is_empty() { &[] } else { ready.origins.map().sources() };
+        let definitions: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
         let reasons = affected::affected(&ready.fleet, &ready.graph, &changes.paths, &definitions);
         let asked = ready.selection.targets.len();
         if !ready.selection.is_empty() {

@@ -58,7 +58,7 @@ pub fn run(args: &CheckArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let request = spec::Request { file: chosen.file.clone(), set: args.source.set.clone(), facts };
     let mut wrong = ExitCode::InvalidFile;
     let (problems, map, right) = match spec::load(&request) {
-        Ok(spec::Loaded { fleet, map }) => {
+        Ok(spec::Loaded { fleet, map, .. }) => {
             let mut problems = load::check(&fleet, &map).err().unwrap_or_default();
             if args.preflight && problems.is_empty() {
                 problems = Mistakes { fleet: &fleet, map: &map }.of_preflight(&engine::preflight(&fleet)?);

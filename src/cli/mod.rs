@@ -11,6 +11,7 @@ mod fields;
 pub mod git;
 pub mod graph;
 pub mod help;
+pub mod kept;
 pub mod list;
 pub mod load;
 pub mod logs;

@@ -188,7 +188,8 @@ impl Page<'_> {
     }
 
     fn settings(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let top = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key(key)]));
         json!({
             "name": top("name", json!(fleet.name)),
@@ -200,7 +201,8 @@ impl Page<'_> {
     }
 
     fn policies(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let policy = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("policies"), Seg::key(key)]));
         let limits: Map<String, Value> =
             fleet.pools.values().map(|pool| (pool.name.to_string(), json!(pool.size))).collect();
@@ -215,7 +217,7 @@ impl Page<'_> {
     fn worker(&self, worker: &crate::model::Worker) -> (String, Value) {
         let from = |key: &str, value: Value| {
             let path = [Seg::key("workers"), Seg::key(&worker.name), Seg::key(key)];
-            field(value, &self.ready.map.origin_at(&path))
+            field(value, &self.ready.origins.map().origin_at(&path))
         };
         let all = json!({
             "host": from("host", json!({ "kind": worker.host.name() })),
@@ -228,7 +230,8 @@ impl Page<'_> {
     }
 
     fn step(&self, step: &Step) -> Value {
-        let Ready { fleet, graph, map, .. } = self.ready;
+        let Ready { fleet, graph, origins, .. } = self.ready;
+        let map = origins.map();
         let (id, task) = (step.task, &fleet.tasks[step.task]);
         let (what, why) = match &step.what {
             What::Run(Why::Requested) => ("run", json!({ "because": "requested" })),

@@ -10,11 +10,14 @@ use console::Term;
 use indicatif::ProgressDrawTarget;
 
 use super::affected::AffectedArgs;
-use super::args::{Source, sort_out};
+use super::args::{Misuse, Source, sort_out};
 use super::load::{self, Ready};
 use super::{Shell, Trouble, audit, env, plan};
 use crate::engine::outcome::Outcome;
+use crate::engine::reuse::{self, Forced};
 use crate::engine::{self, Job, Options, RunError};
+use crate::graph::Graph;
+use crate::graph::select;
 use crate::id::TaskId;
 use crate::model::Fleet;
 use crate::policy::ExitCode;
@@ -59,6 +62,18 @@ pub struct RunArgs {
     /// Say what would run, and run nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Run also what has not changed: all tasks, or those named
+    #[arg(long, value_name = "TASK", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub force: Vec<String>,
+    /// Reuse nothing, and keep nothing for reuse
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Read every file anew instead of trusting its size and times
+    #[arg(long)]
+    pub rehash: bool,
+    /// Say of each task that runs why no earlier result is reused
+    #[arg(long)]
+    pub explain: bool,
     /// Print each event as a line of JSON on standard output, and everything for people on standard error
     #[arg(long)]
     pub json: bool,
@@ -99,20 +114,27 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
         return Ok(ExitCode::Passed);
     }
-    let audited = args.audit_inputs.as_ref().map(|task| audit::prepare(task, &ready)).transpose()?;
+    let audit = args.audit_inputs.as_ref().map(|task| audit::prepare(task, &ready)).transpose()?;
+    let mut reuse = args.reuse(&ready.fleet, &ready.graph)?;
+    if let Some(audit) = &audit {
+        reuse.forced = reuse.forced.with(audit.task);
+    }
     let words = sort_out(words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
-    let Ready { fleet, graph, selection, map, .. } = ready;
-    let syntax = map.sources().first().map_or(Syntax::Toml, |source| source.syntax);
-    // The trees of the file are as large as the fleet; a run has no more use for them.
-    drop(map);
-    let state = StateDir::of(&fleet.workspace);
-    let options = Options { jobs, fail_fast: args.fail_fast(), audit: audited, exe: std::env::current_exe()? };
+    let state = StateDir::of(&ready.fleet.workspace);
+    // If it cannot be made, the run says so.
+    if state.create().is_ok() {
+        ready.keep();
+    }
+    let Ready { fleet, graph, selection, origins, .. } = ready;
+    // The text of the file is as large as the fleet; a run has no more use for it.
+    drop(origins);
+    let options = Options { jobs, fail_fast: args.fail_fast(), audit, exe: std::env::current_exe()?, reuse };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
     match engine::run(&job, &mut sinks) {
         Ok(outcome) => {
             if let Some(audit) = &job.options.audit {
-                args.tell(audit.task, &job, &outcome, syntax, shell)?;
+                args.tell(audit.task, &job, &outcome, shell)?;
             }
             Ok(outcome.exit)
         }
@@ -142,6 +164,22 @@ impl RunArgs {
         }
     }
 
+    /// What is said about reuse. Tasks are forced by the words that select them.
+    fn reuse(&self, fleet: &Fleet, graph: &Graph) -> Result<reuse::Rules, Trouble> {
+        let forced = if self.force.is_empty() {
+            Forced::Nothing
+        } else if self.force.iter().any(String::is_empty) {
+            Forced::All
+        } else {
+            let request = select::Request { patterns: self.force.clone(), except: Vec::new() };
+            let unknown = |_| Misuse::Unknown { what: "task", name: self.force.join("`, `"), nearest: None };
+            Forced::Some(
+                select::select(fleet, graph, &request).map_err(|errors| Trouble::Misuse(unknown(errors)))?.targets,
+            )
+        };
+        Ok(reuse::Rules { off: self.no_cache, forced, rehash: self.rehash })
+    }
+
     /// The command line that runs a part of this again, from the same folder.
     #[must_use]
     pub fn rerun(&self, named: Option<&Path>, selection: &[String]) -> Rerun {
@@ -155,7 +193,8 @@ impl RunArgs {
     }
 
     /// What the traced task read, behind all that is said of the run.
-    fn tell(&self, task: TaskId, job: &Job<'_>, outcome: &Outcome, syntax: Syntax, shell: Shell) -> io::Result<()> {
+    fn tell(&self, task: TaskId, job: &Job<'_>, outcome: &Outcome, shell: Shell) -> io::Result<()> {
+        let syntax = Syntax::of(&job.fleet.file).unwrap_or(Syntax::Toml);
         let told = audit::Told::of(task, &job.fleet, job.graph, &job.state.run_dir(&outcome.run));
         if self.json {
             told.human(&job.fleet, syntax, shell.stderr(), &mut io::stderr())?;
@@ -185,6 +224,7 @@ impl RunArgs {
                 .then(|| (ProgressDrawTarget::stderr_with_hz(human::DRAWS_PER_SECOND), shell.stderr())),
             ci: if self.ci { Ci::detect(env) } else { Ci::None },
             rerun,
+            explain: self.explain,
         });
         let sinks = Sinks::default().with(human);
         if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }

@@ -6,20 +6,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::{self, Judged};
+use super::judge::{self, Judged, Kept};
 use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::Told;
+use super::reuse::{self, Answer, Looked, Standing};
 use super::writes::Snapshot;
 use super::{Engine, GRACE, start_link, stream};
 use crate::digest::Digest;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{Event, LogWriter, Stream};
 use crate::model::Task;
+use crate::plan::fingerprint::digest_of_outputs;
 use crate::policy::verdict::{CancelledBy, Ended, How, TimeLimit};
+use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Input, SkipCause, StopCause};
 use crate::scorer::{self, CommandEnd, CommandHow, SCORE_BYTES_MAX, Wants};
+use crate::store::results::Entry;
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
 
@@ -37,6 +41,8 @@ pub(super) struct Flight {
     /// What was run, the program as it was found.
     pub argv: Box<[Box<str>]>,
     pub inputs_digest: Option<Digest>,
+    /// What it depends on, when its result may be reused later.
+    pub looked: Option<Arc<Looked>>,
     /// The workspace before it ran, when its writes are checked.
     pub before: Option<Snapshot>,
     /// Tasks that ran at any time while it did; kept only when its writes are checked.
@@ -127,6 +133,7 @@ impl Engine<'_> {
             stderr: Capture::up_to(stderr),
             argv: Box::default(),
             inputs_digest: None,
+            looked: None,
             before: checks_writes.then(Snapshot::default),
             beside,
             heading: None,
@@ -141,8 +148,11 @@ impl Engine<'_> {
             return self.finish(n, How::NotStarted { error: &why }, None, Judged::default());
         }
         if launch::needs_reading(task) {
-            let (fleet, root) = (Arc::clone(fleet), Arc::clone(&self.root));
-            self.inbox.spawn(move || Finished::Prepared { n, prepared: launch::read(&fleet, id, &root) });
+            let turn = self.reuse.turn(fleet, id, &mut self.environments);
+            let Some(store) = self.store_for(n) else { return };
+            let (fleet, ground) = (Arc::clone(&self.job.fleet), Arc::clone(&self.reuse.ground));
+            let read = move || launch::read(&fleet, id, &ground, &store, turn);
+            self.inbox.spawn(move || Finished::Prepared { n, prepared: read() });
         } else {
             self.launch(n);
         }
@@ -171,6 +181,7 @@ impl Engine<'_> {
     fn prepared(&mut self, n: u32, prepared: Prepared) {
         let Some(flight) = self.flights.get_mut(&n) else { return };
         flight.inputs_digest = prepared.inputs_digest;
+        flight.looked = prepared.looked;
         flight.before = prepared.before;
         let id = flight.task;
         for index in prepared.unmatched {
@@ -183,9 +194,15 @@ impl Engine<'_> {
         if let Some(cause) = flight.stop {
             return self.finish_stopped(n, cause, None);
         }
-        match prepared.error {
-            Some(error) => self.finish(n, How::NotStarted { error: &error }, None, Judged::default()),
-            None => self.launch(n),
+        match (prepared.error, prepared.answer) {
+            (Some(error), _) => self.finish(n, How::NotStarted { error: &error }, None, Judged::default()),
+            (None, Some(Answer::Holds(entry))) => self.finish_reused(n, &entry),
+            (None, answer) => {
+                if let Some(Answer::Run(reasons)) = answer {
+                    self.emit(Event::Explained { task: id, reasons: &reasons });
+                }
+                self.launch(n);
+            }
         }
     }
 
@@ -204,6 +221,7 @@ impl Engine<'_> {
         let flight = flight_mut(self, n);
         (flight.started, flight.started_at) = (now, stamp);
         flight.argv = argv;
+        self.reuse.ground.files.moved();
         self.emit(Event::Starting { task: id, attempt, worker });
         self.to_send.push((n, spawn));
     }
@@ -406,23 +424,18 @@ impl Engine<'_> {
             stderr: std::mem::take(&mut flight.stderr),
             ends,
             before: flight.before.take(),
+            looked: flight.looked.clone(),
             beside: std::mem::take(&mut flight.beside),
         };
-        if judge::is_trivial(&self.view.fleet.tasks[id]) {
+        if request.looked.is_none() && judge::is_trivial(&self.view.fleet.tasks[id]) {
             let judged = judge::trivial(&self.root, &request);
             return self.finish_judged(n, &exited, judged);
         }
         flight_mut(self, n).phase = Phase::Judging { exited };
-        let store = match self.store() {
-            Ok(store) => store,
-            Err(error) => {
-                self.disk_lost(&format!("the store cannot be opened: {error}"));
-                return self.finish(n, How::Lost { why: "the store cannot be opened" }, None, Judged::default());
-            }
-        };
-        let (fleet, root) = (Arc::clone(&self.job.fleet), Arc::clone(&self.root));
+        let Some(store) = self.store_for(n) else { return };
+        let (fleet, ground) = (Arc::clone(&self.job.fleet), Arc::clone(&self.reuse.ground));
         self.inbox.spawn(move || {
-            let judged = judge::judge(&fleet, &judge::Places { root: &root, store: &store }, &request);
+            let judged = judge::judge(&fleet, &judge::Places { ground: &ground, store: &store }, &request);
             Finished::Judged { n, judged }
         });
     }
@@ -465,7 +478,7 @@ impl Engine<'_> {
     }
 
     /// The one end of every attempt: verdict, receipt, record, and on to the scheduler.
-    fn finish(&mut self, n: u32, how: How<'_>, exited: Option<&Exited>, judged: Judged) {
+    fn finish(&mut self, n: u32, how: How<'_>, exited: Option<&Exited>, mut judged: Judged) {
         let Some(mut flight) = self.flights.remove(&n) else { return };
         self.in_flight.remove(&flight.task);
         let fleet = Arc::clone(&self.job.fleet);
@@ -493,26 +506,100 @@ impl Engine<'_> {
             }
         };
         let id = flight.task;
+        let (looked, kept) = (flight.looked.clone(), judged.kept.take());
         let receipt = self.receipt_of(flight, Told { exited, verdict, judged, log });
+        let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
+        self.reuse.settled(id, made.then(|| digest_of_outputs(&receipt.outputs)));
+        let seq = self.settle(id, &receipt);
+        if let Some(looked) = looked {
+            self.remember(id, &receipt, seq, &looked, kept.unwrap_or_default());
+        }
+    }
+
+    /// The attempt turned out not to be needed: an earlier result holds, and its outputs are in their places.
+    fn finish_reused(&mut self, n: u32, entry: &Entry) {
+        let Some(flight) = self.flights.remove(&n) else { return };
+        let id = flight.task;
+        self.in_flight.remove(&id);
+        self.reuse.settled(id, Some(entry.made));
+        let receipt = self.receipt_of_reuse(id, entry);
         self.settle(id, &receipt);
+        if let Some(looked) = &flight.looked
+            && let Err(error) = self.reuse.again(entry, looked, &self.job.fleet.tasks[id])
+        {
+            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
+        }
+    }
+
+    /// Notes a result for the next run: to be reused when it passed, to be compared with in any case.
+    fn remember(&mut self, id: TaskId, receipt: &Receipt, seq: u64, looked: &Looked, kept: Kept) {
+        let Some(fingerprint) = looked.fingerprint else { return };
+        if receipt.result == TaskResult::Skip {
+            return;
+        }
+        let passed = receipt.result == TaskResult::Pass;
+        let entry = Entry {
+            task: receipt.task_id.clone(),
+            fingerprint,
+            result: receipt.result,
+            why_not: kept.why_not.map(Box::from),
+            at: receipt.completed_at,
+            run: receipt.run_id.as_ref().into(),
+            seq,
+            attempt: receipt.attempt,
+            remote: false,
+            made: digest_of_outputs(&receipt.outputs),
+            inputs_digest: receipt.inputs_digest,
+            outputs: if passed { receipt.outputs.clone() } else { Vec::new() },
+            artifacts: if passed { receipt.artifacts.clone() } else { Vec::new() },
+            score: receipt.score.clone(),
+        };
+        let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
+        if let Err(error) = self.reuse.add(&entry, &parts) {
+            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
+        }
     }
 
     /// A task that was never started.
     pub(super) fn skipped(&mut self, id: TaskId, cause: SkipCause) {
         let receipt = self.receipt_of_skip(id, cause);
+        self.reuse.settled(id, (cause == SkipCause::NotWanted).then(reuse::unwanted));
         self.record(id, &receipt);
     }
 
-    fn settle(&mut self, id: TaskId, receipt: &crate::protocol::Receipt) {
-        self.record(id, receipt);
-        let result: TaskResult = receipt.result;
-        self.tell(Input::Settled { task: id, result });
+    /// Tasks whose earlier result holds before anything runs.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        for (id, entry) in standing {
+            let receipt = self.receipt_of_reuse(id, &entry);
+            self.record(id, &receipt);
+        }
     }
 
-    fn record(&mut self, id: TaskId, receipt: &crate::protocol::Receipt) {
-        self.emit(Event::Settled { task: id, receipt });
+    fn settle(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
+        let seq = self.record(id, receipt);
+        let result: TaskResult = receipt.result;
+        self.tell(Input::Settled { task: id, result });
+        seq
+    }
+
+    /// Where in the journal the receipt is.
+    fn record(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
+        let seq = self.emit(Event::Settled { task: id, receipt });
         let code = self.tally.add(id, receipt, self.task(id).allow_failure);
         self.exit = self.exit.or_worse(code);
+        seq
+    }
+
+    /// The store, for a job of this flight; without it there is no going on.
+    fn store_for(&mut self, n: u32) -> Option<Arc<crate::store::Store>> {
+        match self.store() {
+            Ok(store) => Some(store),
+            Err(error) => {
+                self.disk_lost(&format!("the store cannot be opened: {error}"));
+                self.finish(n, How::Lost { why: "the store cannot be opened" }, None, Judged::default());
+                None
+            }
+        }
     }
 
     fn store(&mut self) -> std::io::Result<Arc<crate::store::Store>> {

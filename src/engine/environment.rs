@@ -116,6 +116,12 @@ impl Environments {
         Env { id: u32::try_from(index).unwrap_or(u32::MAX), vars: self.shared[index].clone() }
     }
 
+    /// What a `pass_env` list lets through besides the base list, sorted by name.
+    pub(crate) fn passed(&self, pass: &[Box<str>]) -> Variables {
+        let allowed = NameSet::of(pass.iter().map(|p| &**p));
+        self.caller.iter().filter(|(name, _)| allowed.has(name)).cloned().collect()
+    }
+
     /// A variable of the caller.
     pub(crate) fn caller(&self, name: &str) -> Option<&str> {
         find(&self.caller, name)

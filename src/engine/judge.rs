@@ -4,16 +4,18 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::attempt::Capture;
+use super::reuse::{Ground, Looked};
 use super::writes::{self, Snapshot};
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
+use crate::plan::fingerprint::Part;
 use crate::policy::verdict::{FaultKind, FileFault};
 use crate::protocol::receipt::{ArtifactRef, OutputRef, ScorerRecord};
 use crate::scorer::{self, Captured, CommandEnd, Evidence};
-use crate::store::scan::{self, Scan, ScanError};
-use crate::store::{Root, Store};
+use crate::store::{Files, Root, Scan, ScanError, Store, outputs};
 
 /// What the stage is given; owned, because it crosses to the pool.
 pub(super) struct Request {
@@ -24,6 +26,8 @@ pub(super) struct Request {
     pub ends: Vec<CommandEnd>,
     pub before: Option<Snapshot>,
     pub beside: Vec<TaskId>,
+    /// What the task depended on when it began, when its result may be reused.
+    pub looked: Option<Arc<Looked>>,
 }
 
 /// What it found.
@@ -34,10 +38,20 @@ pub(super) struct Judged {
     pub artifacts: Vec<ArtifactRef>,
     /// What is wrong with its files: missing, unreadable, or written where it may not write.
     files: Vec<(FaultKind, String)>,
+    /// Set when the task's result may be reused later.
+    pub kept: Option<Kept>,
     /// The writes were checked and could be laid at one door.
     pub writes_checked: bool,
     /// Something could not be kept that must be; the attempt then proves nothing.
     pub error: Option<String>,
+}
+
+/// What is noted with a result for the next time.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Why it cannot be reused although it may have passed.
+    pub why_not: Option<String>,
+    pub parts: Option<Vec<Part>>,
 }
 
 impl Judged {
@@ -75,16 +89,22 @@ fn scored(scorers: &[crate::model::Scorer], workspace: &Root, request: &Request)
 /// Where the job reads, and where it keeps.
 #[derive(Clone, Copy)]
 pub(super) struct Places<'a> {
-    pub root: &'a Root,
+    pub ground: &'a Ground,
     pub store: &'a Store,
+}
+
+impl Places<'_> {
+    fn root(&self) -> &Root {
+        self.ground.files.root()
+    }
 }
 
 /// The job.
 pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Judged {
     let task = &fleet.tasks[request.task];
-    let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root, request), ..Judged::default() };
+    let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root(), request), ..Judged::default() };
     artifacts(task, places, &mut judged);
-    if let Err(error) = outputs(task, places.root, &mut judged) {
+    if let Err(error) = outputs(task, &places.ground.files, &mut judged) {
         judged.fault(FaultKind::Unreadable, format!("its outputs cannot be read: {error}"));
     }
     if let Some(before) = &request.before
@@ -92,43 +112,41 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
     {
         judged.fault(FaultKind::Unreadable, format!("the workspace cannot be read: {error}"));
     }
+    if let Some(looked) = &request.looked {
+        judged.kept = Some(keep(task, places, looked, request.exit_code, &judged));
+    }
     judged
 }
 
-fn outputs(task: &Task, root: &Root, judged: &mut Judged) -> Result<(), ScanError> {
+/// Puts what the task made into the store, so that it can be put back. What fails here costs the next run its time.
+fn keep(task: &Task, places: &Places<'_>, looked: &Looked, exit_code: i32, judged: &Judged) -> Kept {
+    let mut kept = Kept { why_not: None, parts: Some(looked.parts(task)) };
+    if exit_code == 0 && judged.files.is_empty() {
+        kept.why_not = places.ground.moved_meanwhile(task, looked);
+        if kept.why_not.is_none() {
+            let stored = outputs::keep(&places.ground.files, places.store, &judged.outputs);
+            kept.why_not = stored.err().map(|error| error.to_string());
+        }
+    }
+    kept
+}
+
+fn outputs(task: &Task, files: &Files, judged: &mut Judged) -> Result<(), ScanError> {
     if task.outputs.is_empty() {
         return Ok(());
     }
-    let found = Scan::new(&task.outputs)?.expand(root)?;
-    for index in found.unmatched {
+    let captured = outputs::capture(files, &Scan::new(&task.outputs)?)?;
+    for index in captured.unmatched {
         judged.fault(FaultKind::MissingOutput, &*task.outputs[index]);
     }
-    judged.outputs = match scan::digest_files(root, &found.files) {
-        // A file may be gone again since it was found, when something else works in that folder.
-        Err(error) if vanished(&error) => {
-            let mut there = Vec::with_capacity(found.files.len());
-            for file in &found.files {
-                match scan::digest_files(root, std::slice::from_ref(file)) {
-                    Ok(digested) => there.extend(digested),
-                    Err(error) if vanished(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            there
-        }
-        result => result?,
-    };
+    judged.outputs = captured.outputs;
     Ok(())
-}
-
-fn vanished(error: &ScanError) -> bool {
-    matches!(error, ScanError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Keeps what is declared. What cannot be read is the task's fault; what cannot be kept is ours.
 fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
     for artifact in &task.artifacts {
-        let found = match Scan::new(std::slice::from_ref(&artifact.path)).and_then(|scan| scan.expand(places.root)) {
+        let found = match Scan::new(std::slice::from_ref(&artifact.path)).and_then(|scan| scan.expand(places.root())) {
             Ok(found) => found,
             Err(error) => {
                 judged.fault(FaultKind::Unreadable, format!("its artifacts cannot be read: {error}"));
@@ -139,7 +157,7 @@ fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
             judged.fault(FaultKind::MissingArtifact, &*artifact.path);
         }
         for path in found.files {
-            let mut source = match places.root.read(Path::new(&*path)) {
+            let mut source = match places.root().read(Path::new(&*path)) {
                 Ok(file) => Source { file, error: None },
                 Err(error) => {
                     judged.fault(FaultKind::Unreadable, format!("its artifact `{path}` cannot be read: {error}"));

@@ -1,8 +1,10 @@
 //! What stands between a slot and a process: inputs, and the words the supervisor is told.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::environment::{Environments, SharedEnv};
+use super::reuse::{Answer, Ground, Looked, Turn};
 use super::writes::Snapshot;
 use super::{Engine, GRACE};
 use crate::digest::Digest;
@@ -10,8 +12,8 @@ use crate::id::{Attempt, TaskId};
 use crate::journal::log;
 use crate::model::{Action, Fleet, Task};
 use crate::scorer::{self, CommandRule};
-use crate::store::Root;
-use crate::store::scan::{self, Scan, ScanError};
+use crate::store::Store;
+use crate::store::scan::{self, ScanError};
 use crate::supervisor::frame::{Spawn, Streams};
 use crate::time::millis;
 
@@ -25,25 +27,28 @@ pub(super) struct Prepared {
     /// Inputs, by position, that match no file.
     pub unmatched: Vec<usize>,
     pub before: Option<Snapshot>,
+    /// What the task depends on, when its result may be reused later.
+    pub looked: Option<Arc<Looked>>,
+    pub answer: Option<Answer>,
     pub error: Option<String>,
 }
 
 /// Whether a job has to look at files before the process starts.
 pub(super) fn needs_reading(task: &Task) -> bool {
-    task.inputs.as_ref().is_some_and(|inputs| !inputs.is_empty()) || task.writable_paths.is_some()
+    task.inputs.is_some() || task.writable_paths.is_some()
 }
 
-/// The job: the digest over the task's inputs, and the workspace as it is before the task writes.
-pub(super) fn read(fleet: &Fleet, id: TaskId, root: &Root) -> Prepared {
+/// The job: everything the task depends on, an earlier result of it if one holds, and otherwise the workspace as it is
+/// before the task writes.
+pub(super) fn read(fleet: &Fleet, id: TaskId, ground: &Ground, store: &Store, turn: Turn) -> Prepared {
     let task = &fleet.tasks[id];
     let mut prepared = Prepared::default();
-    if let Some(inputs) = &task.inputs {
-        match inputs_digest(root, inputs) {
-            Ok((digest, unmatched)) => (prepared.inputs_digest, prepared.unmatched) = (Some(digest), unmatched),
-            Err(error) => prepared.error = Some(format!("its inputs cannot be read: {error}")),
-        }
+    if task.inputs.is_some()
+        && let Err(error) = prepared.look(task, ground, store, turn)
+    {
+        prepared.error = Some(format!("what it depends on cannot be read: {error}"));
     }
-    if task.writable_paths.is_some() {
+    if task.writable_paths.is_some() && !matches!(prepared.answer, Some(Answer::Holds(_))) {
         match Snapshot::take(&fleet.workspace) {
             Ok(snapshot) => prepared.before = Some(snapshot),
             Err(error) => prepared.error = Some(format!("the workspace cannot be read: {error}")),
@@ -52,9 +57,27 @@ pub(super) fn read(fleet: &Fleet, id: TaskId, root: &Root) -> Prepared {
     prepared
 }
 
-fn inputs_digest(root: &Root, inputs: &[Box<str>]) -> Result<(Digest, Vec<usize>), ScanError> {
-    let found = Scan::new(inputs)?.expand(root)?;
-    Ok((scan::digest_of_all(&scan::digest_files(root, &found.files)?), found.unmatched))
+impl Prepared {
+    fn look(&mut self, task: &Task, ground: &Ground, store: &Store, turn: Turn) -> Result<(), ScanError> {
+        let (given, reason) = match turn {
+            Turn::Always(reason) => {
+                let (inputs, unmatched) = ground.inputs(task)?;
+                (self.inputs_digest, self.unmatched) = (Some(scan::digest_of_all(&inputs)), unmatched);
+                self.answer = Some(Answer::Run(vec![reason]));
+                return Ok(());
+            }
+            Turn::Run(given, reason) => (given, Some(reason)),
+            Turn::Ask(given) => (given, None),
+        };
+        let (looked, unmatched) = ground.look(task, given)?;
+        (self.inputs_digest, self.unmatched) = (Some(scan::digest_of_all(looked.inputs())), unmatched);
+        self.answer = Some(match reason {
+            Some(reason) => Answer::Run(vec![reason]),
+            None => ground.answer(task, &looked, store),
+        });
+        self.looked = Some(Arc::new(looked));
+        Ok(())
+    }
 }
 
 /// The process of the task itself.

@@ -19,6 +19,7 @@ mod launch;
 pub mod outcome;
 mod preflight;
 mod receipts;
+pub mod reuse;
 mod signal;
 pub mod sink;
 mod tally;
@@ -52,6 +53,7 @@ use environment::Environments;
 use inbox::{Inbox, Ready};
 use outcome::Outcome;
 pub use preflight::{Lacking, preflight};
+use reuse::{Reuse, Standing};
 use signal::{Signal, Signals};
 use sink::{RunView, Sink};
 
@@ -85,6 +87,8 @@ pub struct Options {
     pub audit: Option<audit::Audit>,
     /// The `fleet` binary, which is also the supervisor.
     pub exe: PathBuf,
+    /// What the command line says about reuse.
+    pub reuse: reuse::Rules,
 }
 
 /// Why a run could not begin.
@@ -112,10 +116,11 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     journal.begin(clock.stamp(), &job.fleet, job.selection.tasks())?;
     let selected = job.selection.tasks().count();
     let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected };
-    let mut engine = Engine::new(job, view, clock, journal, sink)?;
+    let (mut engine, standing) = Engine::new(job, view, clock, journal, sink)?;
     if let Some(killed) = lock.killed_run() {
         engine.end_what_is_left_of(killed);
     }
+    engine.stand(standing);
     engine.begin();
     while !engine.done {
         engine.wait()?;
@@ -155,6 +160,7 @@ struct Engine<'a> {
     root: Arc<Root>,
     store: Option<Arc<Store>>,
     receipts: Receipts,
+    reuse: Reuse,
     flights: HashMap<u32, Flight>,
     in_flight: HashMap<TaskId, u32>,
     next_number: u32,
@@ -166,6 +172,8 @@ struct Engine<'a> {
     exit: ExitCode,
     cancelled: u32,
     interrupted: Option<i32>,
+    /// Results cannot be kept for the next run, which has been told.
+    results_lost: bool,
     /// Nothing new is started, because something that must last could not be written.
     draining: bool,
     done: bool,
@@ -187,13 +195,16 @@ impl<'a> Engine<'a> {
         clock: Clock,
         journal: Journal,
         sink: &'a mut dyn Sink,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Standing)> {
         let fleet = &*job.fleet;
         let own = vec![
             ("FLEET_RUN_ID".to_owned(), view.run.to_string()),
             ("FLEET_WORKSPACE".to_owned(), fleet.workspace.to_string_lossy().into_owned()),
         ];
-        let (environments, unreadable) = Environments::capture(std::env::vars_os(), own);
+        let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own);
+        let root = Arc::new(Root::open(&fleet.workspace)?);
+        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, job.options.reuse.clone());
+        let standing = reuse.standing(fleet, job.graph, job.selection, &mut environments);
         let links = fleet.workers.ids().map(|_| LinkState::default()).collect::<Vec<_>>();
         let mut engine = Self {
             job,
@@ -201,7 +212,7 @@ impl<'a> Engine<'a> {
             clock,
             now: clock.now(),
             stopped: Duration::ZERO,
-            scheduler: Scheduler::new(work::work(fleet, job.graph, job.selection, &job.options)),
+            scheduler: Scheduler::new(work::work(job, &standing)),
             actions: VecDeque::new(),
             wake_at: None,
             run_timeout: fleet.policies.timeout.map(|limit| Millis::default().after(limit)),
@@ -213,9 +224,10 @@ impl<'a> Engine<'a> {
             ready: Ready::default(),
             signals: Signals::watch()?,
             environments,
-            root: Arc::new(Root::open(&fleet.workspace)?),
+            root,
             store: None,
             receipts: Receipts::of(view.run, fleet, FLEET_VERSION, &receipts::MECHANISMS),
+            reuse,
             flights: HashMap::new(),
             in_flight: HashMap::new(),
             next_number: 0,
@@ -225,6 +237,7 @@ impl<'a> Engine<'a> {
             exit: ExitCode::Passed,
             cancelled: 0,
             interrupted: None,
+            results_lost: false,
             draining: false,
             done: false,
         };
@@ -234,7 +247,7 @@ impl<'a> Engine<'a> {
         for name in unreadable {
             engine.warn(&format!("the value of the variable {name} is not UTF-8, so no task sees it"));
         }
-        Ok(engine)
+        Ok((engine, standing))
     }
 
     /// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us.
@@ -384,7 +397,9 @@ impl<'a> Engine<'a> {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Queue(task) => self.emit(Event::Queued { task }),
+            Action::Queue(task) => {
+                self.emit(Event::Queued { task });
+            }
             Action::Start { task, worker, attempt } => self.start(task, worker, attempt),
             Action::Stop { task, cause, force } => self.stop(task, cause, force),
             Action::Skip { task, cause } => self.skipped(task, cause),
@@ -483,8 +498,8 @@ impl<'a> Engine<'a> {
 
     // ── What goes out ────────────────────────────────────────────────────
 
-    /// Records what happened, then shows it.
-    fn emit(&mut self, event: Event<'_>) {
+    /// Records what happened, then shows it. Returns its place in the journal.
+    fn emit(&mut self, event: Event<'_>) -> u64 {
         let stamp = self.stamp();
         let seq = self.journal.as_mut().map_or(0, |journal| journal.record(stamp, &event, self.view.fleet));
         let happened = Happened { at: self.now, stamp, seq, event };
@@ -494,6 +509,7 @@ impl<'a> Engine<'a> {
         if self.sink_due.is_none() {
             self.sink_due = Some(self.now.after(FRAME));
         }
+        seq
     }
 
     /// The wall's time, which goes on while we are stopped.
@@ -508,11 +524,23 @@ impl<'a> Engine<'a> {
     /// Whether everything that happened is on record.
     fn write_journal(&mut self) -> bool {
         let Some(journal) = &mut self.journal else { return false };
-        let Err(error) = journal.write() else { return true };
+        let Err(error) = journal.write() else {
+            self.write_results();
+            return true;
+        };
         // No record, no belief: nothing new is started, what runs is drained.
         self.journal = None;
         self.disk_lost(&format!("the journal cannot be written: {error}"));
         false
+    }
+
+    /// Results for the next run. They may be lost, so what fails here is told once and left.
+    fn write_results(&mut self) {
+        if let Err(error) = self.reuse.write()
+            && !std::mem::replace(&mut self.results_lost, true)
+        {
+            self.warn(&format!("results cannot be kept for reuse: {error}"));
+        }
     }
 
     /// Something that must last could not be written.
@@ -536,6 +564,7 @@ impl<'a> Engine<'a> {
                 let _ = link.close(Duration::ZERO, &mut |_| {});
             }
         }
+        self.close_store();
         let status = match (self.interrupted, self.exit) {
             (Some(_), _) => RunStatus::Cancelled,
             (None, ExitCode::Passed) => RunStatus::Completed,
@@ -559,6 +588,20 @@ impl<'a> Engine<'a> {
             outcome.exit = self.exit.or_worse(ExitCode::NotWritten);
         }
         outcome
+    }
+
+    /// What the next run finds, on disk before the run's end is.
+    fn close_store(&mut self) {
+        if let Some(store) = &self.store
+            && let Err(error) = store.sync_all()
+        {
+            self.warn(&format!("the store cannot be synced: {error}"));
+        }
+        if let Err(error) = self.reuse.close()
+            && !self.results_lost
+        {
+            self.warn(&format!("results cannot be kept for reuse: {error}"));
+        }
     }
 
     fn run_dir(&self) -> &'a Path {

@@ -19,6 +19,8 @@ pub struct Outcome {
     pub wall: Duration,
     /// Tasks by result; their sum is every task that was settled.
     pub counts: Counts,
+    /// Those of the passed that were not run, because an earlier result holds.
+    pub reused: u64,
     /// The chain of needs whose tasks took longest together, first task first. Empty when nothing ran.
     pub critical_path: Vec<Took>,
     /// The tasks that took longest, longest first, at most [`SLOWEST_MAX`].

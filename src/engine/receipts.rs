@@ -3,6 +3,7 @@
 use super::Engine;
 use super::attempt::Flight;
 use super::judge::Judged;
+use super::reuse::reused_from;
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
 use crate::policy::Verdict;
@@ -10,6 +11,7 @@ use crate::protocol::Receipt;
 use crate::protocol::receipt::{AttemptRecord, FailureKind, LogRef, TaskResult, TrustRecord, Usage};
 use crate::receipt::argv_digest;
 use crate::schedule::SkipCause;
+use crate::store::results::Entry;
 use crate::supervisor::frame::Exited;
 use crate::time::{millis, written};
 
@@ -54,6 +56,7 @@ impl Engine<'_> {
         receipt.argv_digest = (!flight.argv.is_empty()).then(|| argv_digest(&flight.argv));
         receipt.argv = flight.argv;
         receipt.inputs_digest = flight.inputs_digest;
+        receipt.fingerprint = flight.looked.as_ref().and_then(|looked| looked.fingerprint);
         receipt.outputs = judged.outputs;
         receipt.artifacts = judged.artifacts;
         receipt.scorers = judged.records;
@@ -75,6 +78,18 @@ impl Engine<'_> {
                 output_bytes: exited.output_bytes,
             });
         }
+        receipt
+    }
+
+    /// A task whose earlier result holds.
+    pub(super) fn receipt_of_reuse(&self, id: TaskId, entry: &Entry) -> Receipt {
+        let mut receipt = self.receipts.blank(&self.view.fleet.tasks[id], self.stamp(), entry.result);
+        receipt.artifacts.clone_from(&entry.artifacts);
+        receipt.score.clone_from(&entry.score);
+        receipt.inputs_digest = entry.inputs_digest;
+        receipt.fingerprint = Some(entry.fingerprint);
+        receipt.outputs.clone_from(&entry.outputs);
+        receipt.reused = Some(reused_from(entry));
         receipt
     }
 

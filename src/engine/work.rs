@@ -7,10 +7,20 @@ use crate::model::Fleet;
 use crate::plan::{self, Places};
 use crate::schedule::{Candidates, Item, Need, Part, Work};
 
-use super::Options;
+use super::reuse::Standing;
+use super::{Job, Options};
 
 /// Every task of the fleet with its part in this run.
-pub(crate) fn work(fleet: &Fleet, graph: &Graph, selection: &Selection, options: &Options) -> Work {
+pub(super) fn work(job: &Job<'_>, standing: &Standing) -> Work {
+    let Job { fleet, graph, selection, options, .. } = job;
+    let mut work = plain(fleet, graph, selection, options);
+    for (id, _) in standing {
+        work.tasks[*id].part = Part::Stands;
+    }
+    work
+}
+
+fn plain(fleet: &Fleet, graph: &Graph, selection: &Selection, options: &Options) -> Work {
     let ranks = graph.rank(|_| 1);
     let tasks: Vec<Item> = fleet
         .tasks

@@ -2,6 +2,7 @@
 //! the reports are the others.
 
 use crate::id::{Attempt, TaskId, WorkerId};
+use crate::plan::explain::Reason;
 use crate::protocol::Receipt;
 use crate::time::{Millis, Stamp};
 
@@ -25,6 +26,8 @@ pub enum Event<'a> {
     Output { task: TaskId, attempt: Attempt, stream: Stream, bytes: &'a [u8] },
     /// The task has its result. Event and receipt are one record.
     Settled { task: TaskId, receipt: &'a Receipt },
+    /// Why it runs and no earlier result is reused. Not journaled: the receipts tell.
+    Explained { task: TaskId, reasons: &'a [Reason] },
     /// Something a person should read. Not journaled.
     Warning { text: &'a str },
 }
@@ -33,7 +36,7 @@ impl Event<'_> {
     /// Whether the journal keeps it.
     #[must_use]
     pub fn is_journaled(&self) -> bool {
-        !matches!(self, Self::Output { .. } | Self::Warning { .. })
+        !matches!(self, Self::Output { .. } | Self::Explained { .. } | Self::Warning { .. })
     }
 
     /// The task it speaks of.
@@ -44,6 +47,7 @@ impl Event<'_> {
             | Self::Starting { task, .. }
             | Self::Running { task, .. }
             | Self::Output { task, .. }
+            | Self::Explained { task, .. }
             | Self::Settled { task, .. } => Some(task),
             Self::Warning { .. } => None,
         }

@@ -140,7 +140,7 @@ fn state(out: &mut Vec<u8>, seq: u64, event: &Event<'_>, place: ReceiptAt) {
             out.extend_from_slice(receipt.result.name().as_bytes());
             out.extend_from_slice(b"\"}");
         }
-        Event::Output { .. } | Event::Warning { .. } => {}
+        Event::Output { .. } | Event::Explained { .. } | Event::Warning { .. } => {}
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a run would do: every step in the order in which it could start, where it may run, and why. Pure data that
 //! explains itself; whoever prints it decides nothing. Reads the same graph, selection and places that a run does.
 
+pub mod explain;
+pub mod fingerprint;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -19,6 +19,7 @@ use super::{RunView, Sink, lines};
 use crate::engine::outcome::Outcome;
 use crate::id::TaskId;
 use crate::journal::{Event, Happened};
+use crate::protocol::receipt::ReusedFrom;
 use crate::protocol::{Receipt, TaskResult};
 use crate::time::{Millis, Stamp};
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub live: Option<(ProgressDrawTarget, Paint)>,
     pub ci: Ci,
     pub rerun: Rerun,
+    /// `--explain`: say of each task why it runs.
+    pub explain: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,9 @@ pub struct Human {
     terminal: bool,
     rerun: Rerun,
     on_screen: Option<OnScreen>,
+    explain: bool,
+    /// Reused results that had a line so far.
+    reused: usize,
 }
 
 /// The last result whose line was printed, and what came of it since.
@@ -66,16 +72,20 @@ pub(super) struct OnScreen {
 /// A log is still before the reader's eyes under so many lines.
 const LINES_SINCE_MAX: usize = 5;
 
+/// Reused results that have a line of their own.
+const REUSED_SHOWN: usize = 20;
+
 /// Columns where there is no terminal to ask.
 const COLUMNS: usize = 100;
 
 impl Human {
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { to, terminal, paint, size, output, live, ci, rerun } = options;
+        let Options { to, terminal, paint, size, output, live, ci, rerun, explain } = options;
         let live = live.map(|(target, paint)| Live::new(target, paint));
         let out = Out::new(to, paint, terminal, live.as_ref().map(Live::bar));
-        Self { out, live, output, partial: Partial::default(), ci, size, terminal, rerun, on_screen: None }
+        let (partial, on_screen) = (Partial::default(), None);
+        Self { out, live, output, partial, ci, size, terminal, rerun, on_screen, explain, reused: 0 }
     }
 
     /// Lines were printed that are not the result of a task, or not of one worth remembering.
@@ -91,9 +101,25 @@ impl Human {
         (self.live.is_none() || !self.terminal) && self.output != OutputMode::Quiet
     }
 
+    /// Of many reused results the first have a line, and the summary has their count.
+    fn reused(&mut self, view: &RunView<'_>, task: TaskId, from: &ReusedFrom) {
+        if self.every_line() && self.reused < REUSED_SHOWN {
+            lines::reused(view, self.out.paint, task, from, &mut self.out.text);
+            self.pushed(1);
+        }
+        self.reused += 1;
+        if let Some(live) = &mut self.live {
+            live.settled(task, TaskResult::Pass);
+        }
+    }
+
     fn settled(&mut self, view: &RunView<'_>, stamp: Stamp, task: TaskId, receipt: &Receipt) -> io::Result<()> {
         let name = &*view.fleet.tasks[task].name;
         let bad = !matches!(receipt.result, TaskResult::Pass | TaskResult::Skip);
+        if let Some(from) = &receipt.reused {
+            self.reused(view, task, from);
+            return Ok(());
+        }
         self.partial.end((task, name), &mut self.out);
         let mut shown = false;
         if let Some(log) = receipt.log.as_ref().filter(|log| log.bytes > 0 && self.output.shows_log(receipt.result)) {
@@ -151,6 +177,12 @@ impl Sink for Human {
                 }
             }
             Event::Settled { task, receipt } => self.settled(view, happened.stamp, task, receipt)?,
+            Event::Explained { task, reasons } => {
+                if self.explain {
+                    lines::explained(view, self.out.paint, task, reasons, &mut self.out.text);
+                    self.pushed(1);
+                }
+            }
             Event::Warning { text } => {
                 lines::warning(self.out.paint, text, &mut self.out.text);
                 self.pushed(1);

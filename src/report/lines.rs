@@ -7,6 +7,8 @@ use super::RunView;
 use super::color::{Color, Paint};
 use super::text::Span;
 use crate::id::{Attempt, TaskId, WorkerId};
+use crate::plan::explain::Reason;
+use crate::protocol::receipt::ReusedFrom;
 use crate::protocol::{Receipt, TaskResult};
 
 /// The colour of a result's word.
@@ -18,6 +20,9 @@ pub(super) fn color(result: TaskResult) -> Color {
         TaskResult::Skip => Color::Dim,
     }
 }
+
+/// Reasons of one task that its line names.
+const REASONS_SHOWN: usize = 5;
 
 // Writing to a vector cannot fail, so what `writeln!` returns says nothing here.
 
@@ -66,6 +71,22 @@ pub(super) fn settled(view: &RunView<'_>, paint: Paint, task: TaskId, receipt: &
         let (took, flaky) = (Span::ms(receipt.duration_ms), if receipt.flaky { "  flaky" } else { "" });
         line(paint, color, word, format_args!("{name}  {took}{flaky}{gap}{kind}{separator}{cause}"), out);
     }
+}
+
+/// `reuse    build  from 20261120T105230Z-1f9c03ab, record 12`
+pub(super) fn reused(view: &RunView<'_>, paint: Paint, task: TaskId, from: &ReusedFrom, out: &mut Vec<u8>) {
+    let name = &*view.fleet.tasks[task].name;
+    let from = format_args!("{name}  from {}, record {}", from.run_id, from.journal_seq);
+    line(paint, Color::Dim, "reuse", from, out);
+}
+
+/// `why      build  the input `src/a.c` changed; the variable CC is set now`
+pub(super) fn explained(view: &RunView<'_>, paint: Paint, task: TaskId, reasons: &[Reason], out: &mut Vec<u8>) {
+    let name = &*view.fleet.tasks[task].name;
+    let shown: Vec<String> = reasons.iter().take(REASONS_SHOWN).map(ToString::to_string).collect();
+    let more = reasons.len().saturating_sub(REASONS_SHOWN);
+    let more = if more > 0 { format!("; and {more} more, see `fleet explain`") } else { String::new() };
+    line(paint, Color::Dim, "why", format_args!("{name}  {}{more}", shown.join("; ")), out);
 }
 
 pub(super) fn warning(paint: Paint, text: &str, out: &mut Vec<u8>) {

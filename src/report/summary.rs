@@ -254,6 +254,9 @@ impl Summary<'_> {
             if counts[result] > 0 {
                 let gap = if line.is_empty() { "" } else { ", " };
                 let _ = write!(line, "{gap}{}", paint.color(color, format_args!("{} {word}", counts[result])));
+                if result == TaskResult::Pass && self.outcome.reused > 0 {
+                    let _ = write!(line, " ({} reused)", self.outcome.reused);
+                }
             }
         }
         if line.is_empty() {

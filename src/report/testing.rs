@@ -72,6 +72,7 @@ pub(super) fn options(to: impl Write + 'static, output: OutputMode) -> Options {
         live: None,
         ci: Ci::None,
         rerun: Rerun { command: vec!["fleet".into(), "run".into()], selection: Vec::new() },
+        explain: false,
     }
 }
 
@@ -91,6 +92,7 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join("logs")).expect("the folder is ours");
         let outcome = Outcome {
+            reused: 0,
             run: run.clone(),
             exit: ExitCode::Passed,
             wall: Duration::ZERO,

@@ -190,6 +190,10 @@ impl Scheduler {
             let entry = &self.board.entries[task];
             match entry.part {
                 Part::Unwanted if entry.state() == State::Waiting => self.skip(task, SkipCause::NotWanted, out),
+                Part::Stands if entry.state() == State::Waiting => {
+                    self.board.entries[task].result = Some(TaskResult::Pass);
+                    self.settle(task);
+                }
                 Part::Selected if entry.state() == State::Waiting && entry.open == 0 => self.ready(task, now, out),
                 _ => {}
             }
@@ -447,7 +451,7 @@ impl Dependents {
     /// Also counts each task's open needs.
     fn new(tasks: &IdMap<TaskId, Item>, entries: &mut IdMap<TaskId, Entry>) -> Self {
         // A need on a task that may never be settled would wait for ever.
-        let settles = |task: TaskId| matches!(tasks[task].part, Part::Selected | Part::Unwanted);
+        let settles = |task: TaskId| matches!(tasks[task].part, Part::Selected | Part::Unwanted | Part::Stands);
         let edges = || {
             let inside = tasks.iter().filter(|(_, item)| item.part != Part::Out);
             inside.flat_map(|(to, item)| item.needs.iter().map(move |need| (need, to)))

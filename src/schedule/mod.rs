@@ -70,6 +70,8 @@ pub enum Part {
     Selected,
     /// Its `when` said no: skipped at [`Input::Begin`], which satisfies its dependents.
     Unwanted,
+    /// It has a result already, a pass: settled at [`Input::Begin`] without an action.
+    Stands,
     /// It runs once, when the first task that names it in `on_failure` has failed or timed out, also after fail-fast
     /// but not after a cancel; otherwise it stays out. Its own needs hold. One whose `when` said no is [`Part::Out`].
     Handler,

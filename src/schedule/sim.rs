@@ -217,7 +217,13 @@ impl World {
                     }
                 }
             }
-            Input::Begin | Input::Tick | Input::Running(_) | Input::Judging(_) => {}
+            Input::Begin => {
+                let standing = self.work.tasks.iter().filter(|(_, item)| item.part == Part::Stands);
+                for task in standing.map(|(task, _)| task).collect::<Vec<_>>() {
+                    self.settled(task, TaskResult::Pass);
+                }
+            }
+            Input::Tick | Input::Running(_) | Input::Judging(_) => {}
         }
     }
 
@@ -353,7 +359,9 @@ impl Random {
 
     fn item(&mut self, needs: Box<[Need]>, odd: u64, workers: &[u32], pools: &[u32], ids: &[TaskId]) -> Item {
         let part = match self.below(100) {
-            x if x < odd => [Part::Unwanted, Part::Handler, Part::Handler, Part::Out][self.index(4)],
+            x if x < odd => {
+                [Part::Unwanted, Part::Stands, Part::Stands, Part::Handler, Part::Handler, Part::Out][self.index(6)]
+            }
             _ => Part::Selected,
         };
         let mut list: Vec<_> = (0..workers.len()).filter(|_| self.chance(70)).map(WorkerId::from_index).collect();

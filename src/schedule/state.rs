@@ -106,7 +106,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(task: TaskId, item: &Item, class: u32) -> Self {
         let state = match item.part {
-            Part::Selected | Part::Unwanted => State::Waiting,
+            Part::Selected | Part::Unwanted | Part::Stands => State::Waiting,
             Part::Handler | Part::Out => State::Out,
         };
         Self {

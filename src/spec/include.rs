@@ -10,6 +10,7 @@ use super::error::{Place, Problem, SpecError};
 use super::file::FileRaw;
 use super::map::{Source, SourceMap, Spot};
 use super::nearest::nearest;
+use super::outside::Outside;
 use super::paths::{self, PathKind, PathMistake, shown};
 use super::source::{Syntax, parse};
 use super::tree::{FileId, Seg};
@@ -22,6 +23,7 @@ pub(super) struct Reader<'a> {
     pub(super) map: &'a mut SourceMap,
     pub(super) problems: Vec<Problem>,
     workspace: &'a Path,
+    outside: &'a Outside<'a>,
     known: HashMap<PathBuf, FileId>,
     /// For each file, the `include` entry that asked for it first.
     asked: Vec<Option<(FileId, Place)>>,
@@ -30,11 +32,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(map: &'a mut SourceMap, workspace: &'a Path) -> Self {
+    pub(super) fn new(map: &'a mut SourceMap, workspace: &'a Path, outside: &'a Outside<'a>) -> Self {
         Self {
             map,
             problems: Vec::new(),
             workspace,
+            outside,
             known: HashMap::new(),
             asked: Vec::new(),
             files: Vec::new(),
@@ -116,18 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     fn matching(&mut self, file: FileId, folder: &Path, pattern: &str, at: &Place) {
-        let Ok(glob) = globset::GlobBuilder::new(pattern).literal_separator(true).build() else { return };
-        let glob = glob.compile_matcher();
-        let fixed: Vec<&str> = pattern.split('/').take_while(|part| !crate::model::task::is_glob(part)).collect();
-        let walk = walkdir::WalkDir::new(folder.join(fixed.join("/"))).max_depth(depth(pattern, fixed.len()));
-        let walk = walk.sort_by_file_name().into_iter();
-        let walk = walk.filter_entry(|entry| !matches!(entry.file_name().to_str(), Some(".git" | ".fleet")));
-        let found: Vec<PathBuf> = walk
-            .flatten()
-            .filter(|entry| entry.path().strip_prefix(folder).is_ok_and(|path| glob.is_match(path)))
-            .map(walkdir::DirEntry::into_path)
-            .filter(|path| path.is_file())
-            .collect();
+        let found = self.outside.matching(folder, pattern);
         if found.is_empty() {
             self.mistakes.push(SpecError::IncludeNothing { at: at.clone(), pattern: pattern.to_owned() });
         }
@@ -140,7 +132,7 @@ impl<'a> Reader<'a> {
     }
 
     fn one(&mut self, file: FileId, path: &Path, at: &Place, name: &str) {
-        let Ok(real) = path.canonicalize() else {
+        let Some(real) = self.outside.real(path) else {
             let near = beside(path).map(|near| match name.rsplit_once('/') {
                 Some((folder, _)) => format!("{folder}/{near}"),
                 None => near,
@@ -166,7 +158,7 @@ impl<'a> Reader<'a> {
             self.mistakes.push(unreadable("its name ends in none of .toml, .yaml, .yml and .json".to_owned()));
             return;
         };
-        match read_bounded(&real) {
+        match self.outside.file(&real) {
             Ok(bytes) => self.file(real, syntax, &bytes, Some((file, at.clone()))),
             Err(error) => self.mistakes.push(unreadable(plain(&error))),
         }
@@ -185,20 +177,6 @@ impl<'a> Reader<'a> {
         along.reverse();
         self.mistakes.push(SpecError::IncludeCycle { along });
     }
-}
-
-/// How far below its folder without patterns a glob can match.
-pub(super) fn depth(glob: &str, fixed: usize) -> usize {
-    if glob.contains("**") { usize::MAX } else { glob.split('/').count() - fixed }
-}
-
-/// At most one byte more than a fleet file may have, so that a huge file is refused without being read.
-pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let limit = super::source::FILE_BYTES_MAX as u64 + 1;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The system's words without its number.

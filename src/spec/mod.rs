@@ -7,7 +7,8 @@
 //! `matrix` makes instances, `needs` turns names into ids, `task`, `scorer`, `worker` and `when` resolve the rest, all
 //! with a `context` at hand. `shell`, `paths` and `quantity` (durations and sizes) read one kind
 //! of text each. `error` has every mistake and
-//! its words, `map` the places, `render` what is seen of it.
+//! its words, `map` the places, `render` what is seen of it. `outside` asks everything that is not in the file itself,
+//! and `looks` has what it was told.
 
 mod context;
 pub mod de;
@@ -15,11 +16,13 @@ pub mod error;
 pub mod file;
 mod include;
 mod json;
+pub mod looks;
 pub mod map;
 mod matrix;
 mod names;
 pub mod nearest;
 mod needs;
+mod outside;
 mod paths;
 mod quantity;
 pub mod render;
@@ -39,8 +42,9 @@ mod worker;
 mod yaml;
 
 pub use error::{Label, Place, Problem};
+pub use looks::{Answers, Looks};
 pub use map::{Origin, Source, SourceMap};
-pub use resolve::{Failure, Loaded, Request, load};
+pub use resolve::{Failure, Loaded, Request, find, load};
 pub use source::{Syntax, parse};
 pub use tree::{FileId, Node, Seg, Tree};
 pub use when::Facts;

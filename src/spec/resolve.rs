@@ -8,9 +8,11 @@ use super::context::Context;
 use super::error::{Near, Place, Problem, SpecError, in_order};
 use super::file::{self, FileRaw, PoliciesRaw, Scalar, Text};
 use super::include::{self, Reader};
+use super::looks::Looks;
 use super::map::{SourceMap, Spot};
 use super::nearest::nearest;
 use super::needs::{self, NEEDS_MAX, Names, Plan};
+use super::outside::Outside;
 use super::scorer::{self, Named};
 use super::source::Syntax;
 use super::task::{self, Tables};
@@ -36,6 +38,8 @@ pub struct Request {
 pub struct Loaded {
     pub fleet: Fleet,
     pub map: SourceMap,
+    /// All that it was made from besides the request.
+    pub looks: Looks,
 }
 
 /// Every mistake of a pass, in the order of the files, and the sources to show them with.
@@ -53,9 +57,9 @@ pub struct Failure {
 pub fn load(request: &Request) -> Result<Loaded, Box<Failure>> {
     let mut map = SourceMap::default();
     match fleet(request, &mut map) {
-        Ok(fleet) => {
+        Ok((fleet, looks)) => {
             map.forget_trees();
-            Ok(Loaded { fleet, map })
+            Ok(Loaded { fleet, map, looks })
         }
         Err(mut problems) => {
             in_order(&mut problems);
@@ -64,10 +68,11 @@ pub fn load(request: &Request) -> Result<Loaded, Box<Failure>> {
     }
 }
 
-fn fleet(request: &Request, map: &mut SourceMap) -> Result<Fleet, Vec<Problem>> {
-    let (file, syntax, bytes) = open(&request.file).map_err(|mistake| vec![mistake.problem(map)])?;
+fn fleet(request: &Request, map: &mut SourceMap) -> Result<(Fleet, Looks), Vec<Problem>> {
+    let outside = Outside::new(&request.facts);
+    let (file, syntax, bytes) = open(&request.file, &outside).map_err(|mistake| vec![mistake.problem(map)])?;
     let workspace = file.parent().unwrap_or(Path::new("/")).to_owned();
-    let (files, problems) = Reader::new(map, &workspace).read(file.clone(), syntax, &bytes);
+    let (files, problems) = Reader::new(map, &workspace, &outside).read(file.clone(), syntax, &bytes);
     drop(bytes);
     refuse(problems)?;
     let (mut whole, mistakes) = include::merge(map, files);
@@ -82,12 +87,12 @@ fn fleet(request: &Request, map: &mut SourceMap) -> Result<Fleet, Vec<Problem>> 
     let map = &*map;
     let (vars, mistakes) = variables(map, &vars, &request.set);
     refuse(words(&mistakes, map))?;
-    let cx = Context::new(map, &request.facts, &workspace, vars);
+    let cx = Context::new(map, &request.facts, &outside, &workspace, vars);
     let seed = whole.seed.map_or_else(|| derived_seed(map), u64::from);
     let fleet = Resolver { cx: &cx, file: &file, local }.fleet(whole, seed);
     let mistakes = cx.into_mistakes();
     refuse(words(&mistakes, map))?;
-    Ok(fleet)
+    Ok((fleet, outside.into_looks()))
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
@@ -98,12 +103,20 @@ fn words(mistakes: &[SpecError], map: &SourceMap) -> Vec<Problem> {
     mistakes.iter().map(|mistake| mistake.problem(map)).collect()
 }
 
-fn open(path: &Path) -> Result<(PathBuf, Syntax, Vec<u8>), Box<SpecError>> {
-    let bad = |why: String| Box::new(SpecError::Unreadable { path: path.display().to_string(), why });
-    let real = path.canonicalize().map_err(|error| bad(include::plain(&error)))?;
+/// The fleet file itself, free of links, and how it is written. By its own name or that of the link to it.
+///
+/// # Errors
+/// When there is none, in words.
+pub fn find(path: &Path) -> Result<(PathBuf, Syntax), String> {
+    let real = path.canonicalize().map_err(|error| include::plain(&error))?;
     let syntax = Syntax::of(path).or_else(|| Syntax::of(&real));
-    let syntax = syntax.ok_or_else(|| bad("its name ends in none of .toml, .yaml, .yml and .json".to_owned()))?;
-    let bytes = include::read_bounded(&real).map_err(|error| bad(include::plain(&error)))?;
+    Ok((real, syntax.ok_or("its name ends in none of .toml, .yaml, .yml and .json")?))
+}
+
+fn open(path: &Path, outside: &Outside<'_>) -> Result<(PathBuf, Syntax, Vec<u8>), Box<SpecError>> {
+    let bad = |why: String| Box::new(SpecError::Unreadable { path: path.display().to_string(), why });
+    let (real, syntax) = find(path).map_err(bad)?;
+    let bytes = outside.file(&real).map_err(|error| bad(include::plain(&error)))?;
     Ok((real, syntax, bytes))
 }
 

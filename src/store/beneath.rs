@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 /// A folder that nothing opened through it lies outside of.
 #[derive(Debug)]
@@ -55,10 +56,57 @@ impl Root {
         self.open_at(relative, OFlags::empty(), Links::No)
     }
 
+    /// Opens a folder to write in, through no link at all, and makes what is missing on the way to it.
+    ///
+    /// # Errors
+    /// See [`Obstacle`].
+    pub fn make_folder(&self, relative: &Path) -> Result<OwnedFd, Obstacle> {
+        if relative.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(Obstacle::Leaves);
+        }
+        if let Ok(folder) = self.open_at(relative, OFlags::DIRECTORY, Links::No) {
+            return Ok(folder.into());
+        }
+        let mut way = PathBuf::new();
+        let mut folder = self.fd.try_clone().map_err(Obstacle::Io)?;
+        for name in relative {
+            way.push(name);
+            folder = match step_into(&folder, name) {
+                Err(Errno::NOENT) => match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o777)) {
+                    // Somebody else may have made it in the meantime.
+                    Ok(()) | Err(Errno::EXIST) => step_into(&folder, name),
+                    Err(errno) => Err(errno),
+                },
+                result => result,
+            }
+            .map_err(|errno| match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_symlink() => Obstacle::Link(way.clone()),
+                Ok(stat) if !FileType::from_raw_mode(stat.st_mode).is_dir() => Obstacle::NotAFolder(way.clone()),
+                _ => Obstacle::Io(errno.into()),
+            })?;
+        }
+        Ok(folder)
+    }
+
+    /// Whether there is a folder inside; links are followed as long as they stay inside.
+    #[must_use]
+    pub fn has_folder(&self, relative: &Path) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::ResolveFlags;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            if rustix::fs::openat2(&self.fd, relative, flags, Mode::empty(), resolve).is_ok() {
+                return true;
+            }
+        }
+        // Also for a link with an absolute path, which the call above takes for one that leaves.
+        self.resolve(relative).is_ok_and(|resolved| self.path.join(resolved).is_dir())
+    }
+
     #[cfg(target_os = "linux")]
     fn open_at(&self, relative: &Path, more: OFlags, links: Links) -> io::Result<File> {
         use rustix::fs::ResolveFlags;
-        use rustix::io::Errno;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
         let resolve = match links {
             Links::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
@@ -128,8 +176,23 @@ enum Links {
     No,
 }
 
+/// Why a folder cannot be had.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// The path has `..` in it or is absolute.
+    Leaves,
+    Link(PathBuf),
+    NotAFolder(PathBuf),
+    Io(io::Error),
+}
+
+fn step_into(folder: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, name, flags, Mode::empty())
+}
+
 fn escapes(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error())
+    error.raw_os_error() == Some(Errno::XDEV.raw_os_error())
 }
 
 fn leaves(relative: &Path) -> io::Error {

@@ -1,22 +1,36 @@
 //! What lies in the state directory besides journals: bytes by digest, and the directory itself.
 //! `state` the layout, its lock and its runs · `put` bytes in, digest out, nothing overwritten · `get` verified as it is
-//! read · `beneath` opening files without leaving a folder · `scan` a task's globs to files and digests.
-//! Knows nothing of tasks or runs beyond their names.
+//! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
+//! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
+//! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
+//! results by fingerprint. Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
+mod copy;
+pub mod files;
 mod get;
+mod hash;
+mod ignored;
+pub mod outputs;
 mod put;
+pub mod results;
 pub mod scan;
 pub mod state;
+mod stats;
 #[cfg(test)]
 mod tests;
+mod walk;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 
 pub use beneath::Root;
+pub use files::Files;
 pub use get::GetError;
 pub use put::Put;
 pub use scan::{Found, Scan, ScanError};
@@ -26,6 +40,10 @@ pub use state::{Lock, LockError, Owner, RunLookup, StateDir};
 #[derive(Debug)]
 pub struct Store {
     root: Root,
+    /// Something was put that is not synced yet.
+    unsynced: AtomicBool,
+    /// The folders of the workspace that were looked through for what an interrupted restore left.
+    tidied: Mutex<HashSet<Box<str>>>,
 }
 
 impl Store {
@@ -36,7 +54,18 @@ impl Store {
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         let path = state_dir.join("store");
         std::fs::create_dir_all(path.join("sha256"))?;
-        Ok(Self { root: Root::open(&path)? })
+        Ok(Self { root: Root::open(&path)?, unsynced: AtomicBool::new(false), tidied: Mutex::default() })
+    }
+
+    /// Whether a restore is the first of this process in a folder of the workspace.
+    fn is_first_in(&self, folder: &str) -> bool {
+        // Whoever panicked while he held it had nothing half done.
+        self.tidied.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.into())
+    }
+
+    /// Whether something has the name of a digest, whole or not.
+    fn names(&self, digest: &Digest) -> bool {
+        std::fs::symlink_metadata(self.path(digest)).is_ok()
     }
 
     /// Where the bytes of a digest are, if they are.

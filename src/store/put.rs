@@ -1,18 +1,24 @@
-//! Bytes in, digest out. Written to a temporary file while they are hashed, synced, then given their name; a file that
-//! has its name is never written again.
+//! Bytes in, digest out. Written to a temporary file while they are hashed, then given their name; a file that has its
+//! name is never written again. Artifacts are synced one by one, because a receipt cites them for good; outputs, of
+//! which a run may keep thousands, all together at its end.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use tempfile::NamedTempFile;
 
-use super::{Store, relative};
-use crate::digest::{Digest, Hasher};
+use super::copy::{self, CopyError};
+use super::{Root, Store, relative};
+use crate::digest::Digest;
 
-/// Bytes copied at a time.
-const PIECE_BYTES: usize = 128 << 10;
+/// What the name of a file in the making begins with.
+pub(super) const UNFINISHED: &str = ".put-";
+
+/// Nobody writes to a file of the store.
+pub(super) const BLOB_MODE: u32 = 0o444;
 
 /// What a put found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,30 +29,31 @@ pub struct Put {
     pub new: bool,
 }
 
+/// When bytes must be safe from a loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durable {
+    /// When the put returns.
+    Now,
+    /// After [`Store::sync_all`]. A blob that is torn before is noticed when it is read, and counts as not there.
+    Later,
+}
+
 impl Store {
     /// Stores what a file (or any reader) holds, in one pass: digest and content cannot disagree. Open the file
-    /// through [`super::Root`], so that no link leads elsewhere.
+    /// through [`super::Root`], so that no link leads elsewhere. The bytes survive a loss of power.
     ///
     /// # Errors
     /// When reading or writing fails; the store is then as it was.
     pub fn put_file(&self, mut source: impl Read) -> io::Result<Put> {
-        let mut temp = self.temp()?;
-        let mut hasher = Hasher::default();
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            match source.read(&mut piece) {
-                Ok(0) => break,
-                Ok(n) => {
-                    hasher.update(&piece[..n]);
-                    temp.write_all(&piece[..n])?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let (digest, bytes) = (hasher.finish(), hasher.bytes());
-        let new = !self.has(&digest, bytes) && self.name(temp, &digest, bytes)?;
-        Ok(Put { digest, bytes, new })
+        self.put(Durable::Now, |temp| copy::pour(&mut source, temp))
+    }
+
+    /// As [`Self::put_file`], but safe only after [`Self::sync_all`], which is once for any number of puts.
+    ///
+    /// # Errors
+    /// As [`Self::put_file`].
+    pub fn put_file_unsynced(&self, source: &mut File) -> io::Result<Put> {
+        self.put(Durable::Later, |temp| copy::file(source, temp))
     }
 
     /// Stores bytes that are in memory; free when the store has them.
@@ -54,33 +61,68 @@ impl Store {
     /// # Errors
     /// As [`Self::put_file`].
     pub fn put_bytes(&self, bytes: &[u8]) -> io::Result<Put> {
-        let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
-        if self.has(&digest, size) {
-            return Ok(Put { digest, bytes: size, new: false });
-        }
-        let mut temp = self.temp()?;
-        temp.write_all(bytes)?;
-        let new = self.name(temp, &digest, size)?;
-        Ok(Put { digest, bytes: size, new })
+        self.put_slice(Durable::Now, bytes)
     }
 
-    fn temp(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(".put-").tempfile_in(self.root.path())
+    /// As [`Self::put_bytes`], but safe only after [`Self::sync_all`].
+    ///
+    /// # Errors
+    /// As [`Self::put_file`].
+    pub fn put_bytes_unsynced(&self, bytes: &[u8]) -> io::Result<Put> {
+        self.put_slice(Durable::Later, bytes)
+    }
+
+    /// Makes everything that was put so far safe from a loss of power. Free when nothing was put without a sync.
+    ///
+    /// # Errors
+    /// When the file system cannot write.
+    pub fn sync_all(&self) -> io::Result<()> {
+        if self.unsynced.swap(false, Ordering::AcqRel) {
+            return sync_file_system(&self.root).inspect_err(|_| self.unsynced.store(true, Ordering::Release));
+        }
+        Ok(())
     }
 
     /// Whether there is a file of that name and size. A damaged one of another size does not count, so that putting
     /// the bytes again repairs it; damage that keeps the size is found when it is read.
-    fn has(&self, digest: &Digest, bytes: u64) -> bool {
+    #[must_use]
+    pub fn has(&self, digest: &Digest, bytes: u64) -> bool {
         fs::symlink_metadata(self.path(digest)).is_ok_and(|m| m.is_file() && m.len() == bytes)
     }
 
-    /// Syncs the temporary file and gives it its name; whether it was this call that did.
-    fn name(&self, temp: NamedTempFile, digest: &Digest, bytes: u64) -> io::Result<bool> {
-        temp.as_file().set_permissions(Permissions::from_mode(0o444))?;
-        temp.as_file().sync_all()?;
+    fn put_slice(&self, durable: Durable, bytes: &[u8]) -> io::Result<Put> {
+        let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
+        if self.has(&digest, size) {
+            return Ok(Put { digest, bytes: size, new: false });
+        }
+        self.put(durable, |temp| temp.write_all(bytes).map(|()| (digest, size)).map_err(CopyError::Write))
+    }
+
+    fn put(
+        &self,
+        durable: Durable,
+        fill: impl FnOnce(&mut File) -> Result<(Digest, u64), CopyError>,
+    ) -> io::Result<Put> {
+        let mut temp = self.temp()?;
+        let (digest, bytes) = fill(temp.as_file_mut())?;
+        let new = !self.has(&digest, bytes) && self.name(temp, &digest, bytes, durable)?;
+        Ok(Put { digest, bytes, new })
+    }
+
+    fn temp(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(self.root.path())
+    }
+
+    /// Gives the temporary file its name; whether it was this call that did.
+    fn name(&self, temp: NamedTempFile, digest: &Digest, bytes: u64, durable: Durable) -> io::Result<bool> {
+        temp.as_file().set_permissions(Permissions::from_mode(BLOB_MODE))?;
+        match durable {
+            Durable::Now => temp.as_file().sync_all()?,
+            Durable::Later => self.unsynced.store(true, Ordering::Release),
+        }
         let path = self.path(digest);
         let folder = path.parent().unwrap_or(&path);
-        self.make_folders(digest)?;
+        self.make_folders(digest, durable)?;
         match temp.persist_noclobber(&path) {
             Ok(_) => {}
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -91,18 +133,21 @@ impl Store {
             }
             Err(error) => return Err(error.error),
         }
-        File::open(folder)?.sync_all()?;
+        if durable == Durable::Now {
+            File::open(folder)?.sync_all()?;
+        }
         Ok(true)
     }
 
     /// The two folders above a digest's file. A link in their place is refused: it would lead the write out.
-    fn make_folders(&self, digest: &Digest) -> io::Result<()> {
+    fn make_folders(&self, digest: &Digest, durable: Durable) -> io::Result<()> {
         let file = relative(digest);
         let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
         let mut path = self.root.path().to_owned();
         for part in folder {
             path.push(part);
             match fs::create_dir(&path) {
+                Ok(()) if durable == Durable::Later => {}
                 Ok(()) => File::open(path.parent().unwrap_or(&path))?.sync_all()?,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if !fs::symlink_metadata(&path)?.is_dir() {
@@ -115,4 +160,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+#[cfg(target_os = "linux")]
+fn sync_file_system(root: &Root) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(root.as_fd())?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_: &Root) -> io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
 }

@@ -4,15 +4,14 @@
 //! them. Links to files count as the file; links to folders are not walked; nothing outside the workspace is opened.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::ffi::OsStr;
 use std::io;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use walkdir::WalkDir;
 
-use super::Root;
+use super::walk::{Tree, Walk};
+use super::{Root, hash};
 use crate::digest::{Digest, Hasher};
 use crate::model::task::is_glob;
 use crate::protocol::receipt::{EntryKind, OutputRef};
@@ -21,26 +20,34 @@ use crate::protocol::receipt::{EntryKind, OutputRef};
 pub const PATHS_MAX: usize = 1_000_000;
 
 /// Folders that only a pattern that names them reaches.
-const HIDDEN: [&str; 2] = [".git", ".fleet"];
+pub(super) const HIDDEN: [&str; 2] = [".git", ".fleet"];
 
 /// Patterns, ready to be expanded any number of times.
 #[derive(Debug)]
 pub struct Scan {
-    literals: Vec<(usize, Box<str>)>,
-    globs: Vec<Glob>,
+    pub(super) literals: Vec<(usize, Box<str>)>,
+    pub(super) globs: Vec<Glob>,
     set: GlobSet,
     excludes: GlobSet,
-    paths_max: usize,
+    /// How many patterns there are.
+    pub(super) patterns: usize,
+    pub(super) paths_max: usize,
 }
 
 #[derive(Debug)]
-struct Glob {
+pub(super) struct Glob {
     /// Its place among the patterns.
-    pattern: usize,
+    pub pattern: usize,
     /// The folder it is walked from.
-    base: PathBuf,
+    pub base: PathBuf,
+    /// Components of `base`.
+    pub depth: usize,
+    /// Most components of a match.
+    parts_max: Option<usize>,
     /// Whether it names a folder of [`HIDDEN`].
-    names_hidden: bool,
+    pub names_hidden: bool,
+    /// It means everything in its folder, so also an empty folder: `dir/**`, `dir/**/*`.
+    takes_folders: bool,
 }
 
 /// What patterns matched.
@@ -78,6 +85,7 @@ impl Scan {
             globs: Vec::new(),
             set: GlobSet::empty(),
             excludes: GlobSet::empty(),
+            patterns: patterns.len(),
             paths_max: PATHS_MAX,
         };
         for (pattern, text) in patterns.iter().map(AsRef::as_ref).enumerate() {
@@ -89,7 +97,11 @@ impl Scan {
             } else if is_glob(text) {
                 set.add(glob(text)?);
                 let names_hidden = text.split('/').any(|part| HIDDEN.contains(&part));
-                scan.globs.push(Glob { pattern, base: base(text), names_hidden });
+                let base = base(text);
+                let depth = base.components().count();
+                let takes_folders = ["**", "**/*"].iter().any(|end| text == *end || text.ends_with(&format!("/{end}")));
+                let parts_max = parts_max(text);
+                scan.globs.push(Glob { pattern, base, depth, parts_max, names_hidden, takes_folders });
             } else {
                 let text = text.trim_start_matches("./").trim_end_matches('/');
                 scan.literals.push((pattern, if text == "." { "" } else { text }.into()));
@@ -101,112 +113,78 @@ impl Scan {
         Ok(scan)
     }
 
-    /// The files there are now.
+    /// The files there are now, whatever `.gitignore` files say.
     ///
     /// # Errors
     /// See [`ScanError`]. A folder that disappears while it is walked is no error.
     pub fn expand(&self, root: &Root) -> Result<Found, ScanError> {
-        let mut work = Expansion { scan: self, root, looked_at: 0, files: Vec::new(), matched: BTreeSet::new() };
-        for (pattern, path) in &self.literals {
-            work.literal(*pattern, path)?;
-        }
+        Walk::new(self, root, &Tree::new(false)).all()
+    }
+
+    pub(super) fn excludes(&self, path: &Path) -> bool {
+        !self.excludes.is_empty() && self.excludes.is_match(path)
+    }
+
+    /// The globs, by their place in the list of globs, that match a path.
+    pub(super) fn matches(&self, path: &Path, into: &mut Vec<usize>) {
+        self.set.matches_into(path, into);
+    }
+}
+
+/// What a walk needs to know of the patterns: the one above, and that of outputs, which takes more than files.
+impl Scan {
+    /// The patterns that are paths, with their places.
+    pub(super) fn literals(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.literals.iter().map(|(pattern, path)| (*pattern, &**path))
+    }
+
+    /// The folders that the globs are walked from, none beneath another.
+    pub(super) fn bases(&self) -> Vec<&Path> {
         let mut bases: Vec<&Path> = self.globs.iter().map(|glob| &*glob.base).collect();
         bases.sort_unstable();
         // A base that begins with another is walked with it.
         bases.dedup_by(|later, earlier| later.starts_with(earlier));
-        for base in bases {
-            work.walk(base, None)?;
-        }
-        let Expansion { mut files, matched, .. } = work;
-        files.sort_unstable();
-        files.dedup();
+        bases
+    }
+
+    /// Whether a glob names a folder that walks pass over otherwise.
+    pub(super) fn names_hidden(&self) -> bool {
+        self.globs.iter().any(|glob| glob.names_hidden)
+    }
+
+    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+        self.excludes.is_match(path)
+    }
+
+    /// The places of the globs that take a path; of a folder, those that mean everything. Exclusions are not asked.
+    pub(super) fn globs_of(&self, path: &Path, is_folder: bool) -> impl Iterator<Item = usize> {
+        let hidden = path.iter().any(is_hidden);
+        let globs = self.set.matches(path).into_iter().map(|at| &self.globs[at]);
+        globs
+            .filter(move |glob| (glob.names_hidden || !hidden) && (glob.takes_folders || !is_folder))
+            .map(|glob| glob.pattern)
+    }
+
+    pub(super) fn paths_max(&self) -> usize {
+        self.paths_max
+    }
+
+    /// The places of the patterns that are not in `matched`.
+    pub(super) fn unmatched(&self, matched: &BTreeSet<usize>) -> Vec<usize> {
         let patterns = self.literals.iter().map(|(pattern, _)| *pattern).chain(self.globs.iter().map(|g| g.pattern));
         let mut unmatched: Vec<usize> = patterns.filter(|pattern| !matched.contains(pattern)).collect();
         unmatched.sort_unstable();
-        Ok(Found { files, unmatched })
+        unmatched
     }
 }
 
-struct Expansion<'a> {
-    scan: &'a Scan,
-    root: &'a Root,
-    looked_at: usize,
-    files: Vec<Box<str>>,
-    matched: BTreeSet<usize>,
-}
-
-impl Expansion<'_> {
-    fn literal(&mut self, pattern: usize, path: &str) -> Result<(), ScanError> {
-        let full = self.root.path().join(path);
-        self.look()?;
-        let Some(kind) = found(fs::symlink_metadata(&full), path)?.map(|m| m.file_type()) else { return Ok(()) };
-        if kind.is_dir() {
-            return self.walk(Path::new(path), Some(pattern));
+impl Glob {
+    /// Whether a folder with so many components in its path lies on the way to a match.
+    pub(super) fn reaches(&self, folder: &Path, depth: usize) -> bool {
+        if depth < self.depth {
+            return self.base.starts_with(folder);
         }
-        if (kind.is_file() || kind.is_symlink() && is_file_link(&full)) && !self.scan.excludes.is_match(path) {
-            self.matched.insert(pattern);
-            self.files.push(path.into());
-        }
-        Ok(())
-    }
-
-    /// Walks a folder: for the globs, or, with `all_for`, for that literal pattern, which takes every file.
-    fn walk(&mut self, base: &Path, all_for: Option<usize>) -> Result<(), ScanError> {
-        let top = self.root.path().join(base);
-        let shown = || base.display().to_string();
-        let Some(real) = found(top.canonicalize(), &shown())? else { return Ok(()) };
-        if !real.starts_with(self.root.path()) {
-            return Err(ScanError::Leaves { path: shown() });
-        }
-        let names_hidden = all_for.is_none() && self.scan.globs.iter().any(|glob| glob.names_hidden);
-        let walk = WalkDir::new(&top).follow_root_links(true).into_iter();
-        for entry in walk.filter_entry(|entry| names_hidden || entry.depth() == 0 || !is_hidden(entry.file_name())) {
-            self.look()?;
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => continue,
-                Err(error) => return Err(ScanError::Io { path: shown(), error: error.into() }),
-            };
-            let kind = entry.file_type();
-            if !(kind.is_file() || kind.is_symlink() && entry.depth() > 0) {
-                continue;
-            }
-            let path = entry.path().strip_prefix(self.root.path()).unwrap_or(entry.path());
-            if self.takes(path, all_for) && (kind.is_file() || is_file_link(entry.path())) {
-                let text = path.to_str().ok_or_else(|| ScanError::NotUtf8 { path: path.display().to_string() });
-                self.files.push(text?.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a pattern takes this path; notes which do.
-    fn takes(&mut self, path: &Path, all_for: Option<usize>) -> bool {
-        if self.scan.excludes.is_match(path) {
-            return false;
-        }
-        if let Some(pattern) = all_for {
-            self.matched.insert(pattern);
-            return true;
-        }
-        let hidden = path.iter().any(is_hidden);
-        let mut taken = false;
-        for at in self.scan.set.matches(path) {
-            let glob = &self.scan.globs[at];
-            if glob.names_hidden || !hidden {
-                self.matched.insert(glob.pattern);
-                taken = true;
-            }
-        }
-        taken
-    }
-
-    fn look(&mut self) -> Result<(), ScanError> {
-        self.looked_at += 1;
-        if self.looked_at > self.scan.paths_max {
-            return Err(ScanError::TooMany { limit: self.scan.paths_max });
-        }
-        Ok(())
+        self.parts_max.is_none_or(|most| depth < most) && folder.starts_with(&self.base)
     }
 }
 
@@ -215,32 +193,18 @@ impl Expansion<'_> {
 /// # Errors
 /// When one is gone, is no regular file, leads out of the workspace or cannot be read.
 pub fn digest_files<S: AsRef<str>>(root: &Root, files: &[S]) -> Result<Vec<OutputRef>, ScanError> {
-    let mut piece = vec![0; 64 << 10];
-    let digest = |path: &str, piece: &mut [u8]| {
-        let (digest, size_bytes) = digest_file(root, path, piece)?;
-        Ok(OutputRef { path: path.into(), digest, size_bytes, mode: None, kind: EntryKind::File })
+    let mut piece = Vec::new();
+    let mut digest = |path: &str| {
+        let hashed = hash::path(root, path, &mut piece)?;
+        Ok(OutputRef {
+            path: path.into(),
+            digest: hashed.digest,
+            size_bytes: hashed.bytes,
+            mode: None,
+            kind: EntryKind::File,
+        })
     };
-    files.iter().map(|path| digest(path.as_ref(), &mut piece)).collect()
-}
-
-fn digest_file(root: &Root, path: &str, piece: &mut [u8]) -> Result<(Digest, u64), ScanError> {
-    let io = |error: io::Error| match error.kind() {
-        io::ErrorKind::CrossesDevices => ScanError::Leaves { path: path.to_owned() },
-        _ => ScanError::Io { path: path.to_owned(), error },
-    };
-    let mut file = root.read(Path::new(path)).map_err(io)?;
-    if !file.metadata().map_err(io)?.is_file() {
-        return Err(io(io::Error::other("not a regular file")));
-    }
-    let mut hasher = Hasher::default();
-    loop {
-        match file.read(piece) {
-            Ok(0) => return Ok((hasher.finish(), hasher.bytes())),
-            Ok(n) => hasher.update(&piece[..n]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(io(error)),
-        }
-    }
+    files.iter().map(|path| digest(path.as_ref())).collect()
 }
 
 /// One digest for a list of files: of a line `<digest> <size> <path>\0` each, in the order given.
@@ -268,16 +232,24 @@ fn base(pattern: &str) -> PathBuf {
     folder.split('/').take_while(|part| !is_glob(part)).collect()
 }
 
-fn is_hidden(name: impl AsRef<std::ffi::OsStr>) -> bool {
+/// Most components a match can have; `None` when there is no bound. A brace holds at least as many slashes as any of
+/// its branches; a class could match a slash.
+fn parts_max(pattern: &str) -> Option<usize> {
+    let pattern = pattern.trim_start_matches("./");
+    (!pattern.contains("**") && !pattern.contains('[')).then(|| pattern.split('/').count())
+}
+
+/// What an interrupted restore left behind is nobody's file.
+pub(super) fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(super::outputs::UNFINISHED.as_bytes())
+}
+
+pub(super) fn is_hidden(name: impl AsRef<OsStr>) -> bool {
     HIDDEN.iter().any(|hidden| name.as_ref() == *hidden)
 }
 
-fn is_file_link(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|m| m.is_file())
-}
-
 /// `None` for what is not there.
-fn found<T>(result: io::Result<T>, path: &str) -> Result<Option<T>, ScanError> {
+pub(super) fn found<T>(result: io::Result<T>, path: &str) -> Result<Option<T>, ScanError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
@@ -287,6 +259,7 @@ fn found<T>(result: io::Result<T>, path: &str) -> Result<Option<T>, ScanError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -85,6 +85,12 @@ impl StateDir {
         self.path.join("runs").join(run.as_str())
     }
 
+    /// What can be made again, and only saves time.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
     /// Makes the directory, hidden from git. Does nothing where it is.
     ///
     /// # Errors

@@ -59,7 +59,9 @@ fn settle_what_cannot_run(work: &Work, results: &mut Results) {
         let before = results.clone();
         for (task, item) in work.tasks.iter().filter(|&(task, _)| before[task].is_none()) {
             let blocked = !item.always && needs(work, item, &before).any(|met| met == Some(false));
-            if item.part == Part::Unwanted || blocked && has_part(work, &before, task) {
+            if item.part == Part::Stands {
+                results[task] = Some(TaskResult::Pass);
+            } else if item.part == Part::Unwanted || blocked && has_part(work, &before, task) {
                 results[task] = Some(TaskResult::Skip);
             } else if is_ready(work, &before, task) && !has_worker(work, item) {
                 results[task] = Some(TaskResult::Fail);
@@ -79,13 +81,14 @@ fn is_ready(work: &Work, results: &Results, task: TaskId) -> bool {
 
 /// For each need that is part of the run: whether it is enough, once it is settled.
 fn needs<'a>(work: &'a Work, item: &'a Item, results: &'a Results) -> impl Iterator<Item = Option<bool>> + 'a {
-    let inside = item.needs.iter().filter(|n| matches!(work.tasks[n.task].part, Part::Selected | Part::Unwanted));
+    let inside =
+        item.needs.iter().filter(|n| matches!(work.tasks[n.task].part, Part::Selected | Part::Unwanted | Part::Stands));
     inside.map(|need| results[need.task].map(|result| enough(&work.tasks[need.task], result, need.accept_partial)))
 }
 
 fn has_part(work: &Work, results: &Results, task: TaskId) -> bool {
     match work.tasks[task].part {
-        Part::Selected | Part::Unwanted => true,
+        Part::Selected | Part::Unwanted | Part::Stands => true,
         Part::Handler => work.tasks.iter().any(|(of, item)| failed(results[of]) && item.on_failure.contains(&task)),
         Part::Out => false,
     }

@@ -151,7 +151,7 @@ impl World {
     /// Selected, or a handler that something failed for.
     fn is_called_for(&self, task: TaskId) -> bool {
         match self.work.tasks[task].part {
-            Part::Selected | Part::Unwanted => true,
+            Part::Selected | Part::Unwanted | Part::Stands => true,
             Part::Handler => self.seen[task].called,
             Part::Out => false,
         }
@@ -161,7 +161,7 @@ impl World {
         let item = &self.work.tasks[task];
         item.needs.iter().all(|need| match self.work.tasks[need.task].part {
             Part::Handler | Part::Out => true,
-            Part::Selected | Part::Unwanted => match self.enough(need.task, need.accept_partial) {
+            Part::Selected | Part::Unwanted | Part::Stands => match self.enough(need.task, need.accept_partial) {
                 Some(enough) => enough || item.always,
                 None => false,
             },

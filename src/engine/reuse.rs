@@ -1,0 +1,488 @@
+//! Whether an earlier result still holds. Asked of all tasks at once before anything runs, where nothing but files can
+//! have changed; asked again of a task when its turn comes, when what it needs has run; and told of every new result.
+//! What could be wrong with what is reused is looked at here: contents by the stat cache, outputs before they count.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use rayon::prelude::*;
+
+use super::environment::Environments;
+use super::launch::{cwd, search_path};
+use crate::digest::Digest;
+use crate::graph::Graph;
+use crate::graph::select::{Part, Selection};
+use crate::id::{IdMap, TaskId};
+use crate::model::{Fleet, Task};
+use crate::plan::explain::{self, Decision, Last, Reason};
+use crate::plan::fingerprint::{self, Facts, Kind};
+use crate::protocol::receipt::{OutputRef, ReusedFrom};
+use crate::store::outputs::{self, RestoreError};
+use crate::store::results::{Entry, Results};
+use crate::store::{Files, Root, Scan, ScanError, StateDir, Store};
+
+/// Folder of what can be made again, in the state directory.
+const CACHE: &str = "cache";
+
+/// What the command line says about reuse.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// `--no-cache`: nothing is reused, and nothing is kept for reuse.
+    pub off: bool,
+    /// `--force`: these run whatever they made before.
+    pub forced: Forced,
+    /// `--rehash`: no digest is taken from the stat cache.
+    pub rehash: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub enum Forced {
+    #[default]
+    Nothing,
+    All,
+    /// By name.
+    Some(Vec<TaskId>),
+}
+
+impl Forced {
+    /// One more task.
+    #[must_use]
+    pub fn with(self, task: TaskId) -> Self {
+        match self {
+            Self::Nothing => Self::Some(vec![task]),
+            Self::All => Self::All,
+            Self::Some(tasks) => Self::Some(tasks.into_iter().chain([task]).collect()),
+        }
+    }
+
+    fn has(&self, task: TaskId) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Some(tasks) => tasks.contains(&task),
+        }
+    }
+}
+
+/// What a settled task has made, for those that need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    /// It is not settled.
+    Open,
+    Outputs(Digest),
+    /// It did not pass.
+    Nothing,
+}
+
+/// The workspace and the earlier results; shared by all jobs.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub files: Files,
+    results: RwLock<Results>,
+}
+
+/// All that a run knows about reuse.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    pub ground: Arc<Ground>,
+    rules: Rules,
+    made: IdMap<TaskId, Made>,
+}
+
+/// What decides about a task beside itself and its files; owned, because it crosses to the pool.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    needs: Vec<(Box<str>, Digest)>,
+    passed: Vec<(String, String)>,
+    tools: Vec<(Box<str>, String, Digest)>,
+}
+
+/// A task as it is before it runs.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    pub fingerprint: Option<Digest>,
+    inputs: Vec<OutputRef>,
+    own_files: Vec<(Kind, OutputRef)>,
+    given: Given,
+}
+
+/// How a task may be answered for at its turn.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Look for an earlier result.
+    Ask(Given),
+    /// Run it, and keep what it makes.
+    Run(Given, Reason),
+    /// Run it, and keep nothing.
+    Always(Reason),
+}
+
+/// What looking for an earlier result came to.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Holds(Box<Entry>),
+    Run(Vec<Reason>),
+}
+
+/// Tasks whose result stands before anything has run.
+pub(super) type Standing = Vec<(TaskId, Entry)>;
+
+impl Reuse {
+    pub(super) fn open(fleet: &Fleet, root: Arc<Root>, state: &StateDir, rules: Rules) -> Self {
+        let cache = state.path().join(CACHE);
+        let files = Files::open(root, Some(&cache), !rules.rehash);
+        let results = RwLock::new(Results::open(&cache));
+        Self { ground: Arc::new(Ground { files, results }), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
+    }
+
+    /// What the task is to be asked when its turn comes.
+    pub(super) fn turn(&self, fleet: &Fleet, id: TaskId, environments: &mut Environments) -> Turn {
+        let task = &fleet.tasks[id];
+        if self.rules.off {
+            return Turn::Always(Reason::NoCache);
+        }
+        if let Some(why) = fingerprint::never_reusable(task) {
+            return Turn::Always(Reason::Never(why));
+        }
+        let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| match self.made[need.task] {
+            Made::Outputs(digest) => Ok((fleet.tasks[need.task].name.clone(), digest)),
+            Made::Open | Made::Nothing => Err(Reason::NeedDidNotPass(fleet.tasks[need.task].name.clone())),
+        });
+        let needs = match needs.collect::<Result<Vec<_>, _>>() {
+            Ok(needs) => needs,
+            Err(reason) => return Turn::Always(reason),
+        };
+        let given = given(fleet, task, needs, environments);
+        if self.rules.forced.has(id) { Turn::Run(given, Reason::Forced) } else { Turn::Ask(given) }
+    }
+
+    /// A task is settled; `None` when it did not pass.
+    pub(super) fn settled(&mut self, id: TaskId, made: Option<Digest>) {
+        self.made[id] = made.map_or(Made::Nothing, Made::Outputs);
+    }
+
+    /// Keeps a result for the next time.
+    pub(super) fn add(&self, entry: &Entry, parts: &[fingerprint::Part]) -> io::Result<()> {
+        self.results_mut(|results| results.add(entry, parts))
+    }
+
+    /// The result that is reused is the last one from now on.
+    pub(super) fn again(&self, entry: &Entry, looked: &Looked, task: &Task) -> io::Result<()> {
+        let is_last = |results: &Results| {
+            results.last_made(&task.name).is_some_and(|(fingerprint, _)| fingerprint == entry.fingerprint)
+        };
+        if self.ground.results(is_last) {
+            return Ok(());
+        }
+        self.add(entry, &looked.parts(task))
+    }
+
+    /// Hands what was added to the kernel.
+    pub(super) fn write(&self) -> io::Result<()> {
+        self.results_mut(Results::write)
+    }
+
+    /// Leaves everything as the next run wants to find it.
+    pub(super) fn close(&self) -> io::Result<()> {
+        self.results_mut(|results| {
+            results.write()?;
+            results.compact()
+        })?;
+        self.ground.files.save()
+    }
+
+    fn results_mut<T>(&self, what: impl FnOnce(&mut Results) -> T) -> T {
+        what(&mut self.ground.results.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Every selected task whose earlier result holds as things are, and on which nothing stands that has to run.
+    pub(super) fn standing(
+        &mut self,
+        fleet: &Fleet,
+        graph: &Graph,
+        selection: &Selection,
+        environments: &mut Environments,
+    ) -> Standing {
+        if self.rules.off || matches!(self.rules.forced, Forced::All) || self.ground.results(Results::is_empty) {
+            return Standing::new();
+        }
+        let is_asked = |part: Part| matches!(part, Part::Target | Part::NeededBy(_));
+        let asked: Vec<(TaskId, Given)> = selection
+            .tasks()
+            .filter(|id| is_asked(selection.part(*id)) && self.may_stand(fleet, *id))
+            .filter_map(|id| Some((id, self.supposed(fleet, id, environments)?)))
+            .collect();
+        let ground = &self.ground;
+        let hold = |(id, given): &(TaskId, Given)| ground.holds(&fleet.tasks[*id], given.clone());
+        let mut held: IdMap<TaskId, Option<(Entry, &Given)>> = IdMap::filled(&fleet.tasks, None);
+        for ((id, given), entry) in asked.iter().zip(asked.par_iter().map(hold).collect::<Vec<_>>()) {
+            held[*id] = entry.map(|entry| (entry, given));
+        }
+        let mut standing = Standing::new();
+        for &id in graph.order() {
+            let task = &fleet.tasks[id];
+            if task.unwanted.is_some() && selection.contains(id) {
+                self.made[id] = Made::Outputs(unwanted());
+            }
+            let Some((entry, given)) = held[id].take() else { continue };
+            let before = graph.needs(id).iter().all(|edge| self.made[edge.from] != Made::Open);
+            // What it needs was supposed to have made what it made last.
+            let made = task.needs.iter().filter(|need| !need.order_only).map(|need| self.made[need.task]);
+            if before && made.eq(given.needs.iter().map(|(_, digest)| Made::Outputs(*digest))) {
+                self.made[id] = Made::Outputs(entry.made);
+                standing.push((id, entry));
+            }
+        }
+        standing
+    }
+
+    fn may_stand(&self, fleet: &Fleet, id: TaskId) -> bool {
+        let task = &fleet.tasks[id];
+        task.unwanted.is_none() && fingerprint::never_reusable(task).is_none() && !self.rules.forced.has(id)
+    }
+
+    /// What decides about a task if all it needs made what it made last.
+    fn supposed(&self, fleet: &Fleet, id: TaskId, environments: &mut Environments) -> Option<Given> {
+        let task = &fleet.tasks[id];
+        let last = |need: TaskId| {
+            let needed = &fleet.tasks[need];
+            let made = if needed.unwanted.is_some() {
+                unwanted()
+            } else {
+                self.ground.results(|results| results.last_made(&needed.name))?.1
+            };
+            Some((needed.name.clone(), made))
+        };
+        let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| last(need.task));
+        Some(given(fleet, task, needs.collect::<Option<Vec<_>>>()?, environments))
+    }
+}
+
+/// What stands for the outputs of a task that its own `when` leaves out.
+pub(super) fn unwanted() -> Digest {
+    Digest::of(b"unwanted")
+}
+
+fn given(fleet: &Fleet, task: &Task, needs: Vec<(Box<str>, Digest)>, environments: &mut Environments) -> Given {
+    let mut given = Given { needs, ..Given::default() };
+    if !task.pass_env.is_empty() {
+        given.passed = environments.passed(&task.pass_env);
+    }
+    if !task.tools.is_empty() {
+        let (_, path) = search_path(environments, task);
+        let cwd = cwd(fleet, task);
+        for tool in &task.tools {
+            let found: Option<PathBuf> = environments.program(tool, &path, &cwd);
+            let place = found.as_deref().map_or_else(String::new, |path| path.display().to_string());
+            given.tools.push((tool.clone(), place, found.as_deref().map_or_else(|| Digest::of(b""), identity)));
+        }
+    }
+    given
+}
+
+/// Which program a path is, as far as a look at it tells: an upgrade changes its size or its times.
+fn identity(path: &Path) -> Digest {
+    use std::os::unix::fs::MetadataExt;
+    let text = std::fs::metadata(path).map(|m| format!("{} {} {}", m.len(), m.mtime(), m.mtime_nsec()));
+    Digest::of(text.unwrap_or_default().as_bytes())
+}
+
+impl Looked {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            inputs: &self.inputs,
+            own_files: &self.own_files,
+            needs: &self.given.needs,
+            passed: &self.given.passed,
+            tools: &self.given.tools,
+            platform: PLATFORM,
+        }
+    }
+
+    pub(super) fn parts(&self, task: &Task) -> Vec<fingerprint::Part> {
+        fingerprint::parts(task, &self.facts())
+    }
+
+    pub(super) fn inputs(&self) -> &[OutputRef] {
+        &self.inputs
+    }
+}
+
+/// Operating system and architecture.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+const PLATFORM: &str = "linux-x86_64";
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+const PLATFORM: &str = "linux-aarch64";
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+const PLATFORM: &str = "other";
+
+impl Ground {
+    fn results<T>(&self, what: impl FnOnce(&Results) -> T) -> T {
+        what(&self.results.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Looks at everything a task depends on. Also returns the inputs, by position, that match nothing.
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub(super) fn look(&self, task: &Task, given: Given) -> Result<(Looked, Vec<usize>), ScanError> {
+        let (inputs, unmatched) = self.inputs(task)?;
+        let mut looked = Looked { fingerprint: None, inputs, own_files: Vec::new(), given };
+        for (kind, path) in fingerprint::own_files(task) {
+            if let Some(file) = self.files.look(&path)? {
+                looked.own_files.push((kind, file));
+            }
+        }
+        looked.fingerprint = Some(fingerprint::fingerprint(task, &looked.facts()));
+        Ok((looked, unmatched))
+    }
+
+    pub(super) fn inputs(&self, task: &Task) -> Result<(Vec<OutputRef>, Vec<usize>), ScanError> {
+        let Some(patterns) = task.inputs.as_deref().filter(|patterns| !patterns.is_empty()) else {
+            return Ok(Default::default());
+        };
+        let found = self.files.find(&Scan::new(patterns)?)?;
+        Ok((self.files.digest(&found.files)?, found.unmatched))
+    }
+
+    /// The earlier result that holds with every output in its place.
+    fn holds(&self, task: &Task, given: Given) -> Option<Entry> {
+        let (looked, unmatched) = self.look(task, given).ok()?;
+        let entry = self.results(|results| results.find(&looked.fingerprint?))?;
+        // What matches nothing is worth a warning, which only the slower way gives.
+        (unmatched.is_empty() && outputs::changed(&self.files, &entry.outputs).is_empty()).then_some(entry)
+    }
+
+    /// Looks for an earlier result of a task as it was looked at, and puts its outputs back.
+    pub(super) fn answer(&self, task: &Task, looked: &Looked, store: &Store) -> Answer {
+        let Some(entry) = looked.fingerprint.and_then(|print| self.results(|results| results.find(&print))) else {
+            return Answer::Run(self.reasons(task, looked));
+        };
+        let missing = outputs::changed(&self.files, &entry.outputs);
+        match outputs::restore(&self.files, store, &entry.outputs, &missing) {
+            Ok(()) => Answer::Holds(Box::new(entry)),
+            Err(error) => Answer::Run(vec![lost(&error)]),
+        }
+    }
+
+    fn reasons(&self, task: &Task, looked: &Looked) -> Vec<Reason> {
+        self.results(|results| {
+            let last = results.last(&task.name);
+            let parts = results.last_parts(&task.name);
+            let last =
+                last.as_ref().map(|last| Last { result: last.result, why_not: last.why_not.as_deref(), parts: &parts });
+            explain::reasons(last, &looked.parts(task))
+        })
+    }
+
+    /// Why what a task has just made cannot be reused: something it depends on changed while it ran.
+    pub(super) fn moved_meanwhile(&self, task: &Task, before: &Looked) -> Option<String> {
+        let now = match self.look(task, before.given.clone()) {
+            Ok((now, _)) => now,
+            Err(error) => return Some(format!("what it depends on cannot be read: {error}")),
+        };
+        if now.fingerprint == before.fingerprint {
+            return None;
+        }
+        let differences = fingerprint::differences(&before.parts(task), &now.parts(task));
+        let first = differences.first().map_or_else(String::new, ToString::to_string);
+        Some(format!("{first} while it ran"))
+    }
+}
+
+fn lost(error: &RestoreError) -> Reason {
+    Reason::Unreadable(error.to_string().into())
+}
+
+/// Where a reused result comes from.
+pub(super) fn reused_from(entry: &Entry) -> ReusedFrom {
+    ReusedFrom { run_id: entry.run.clone(), journal_seq: entry.seq, attempt: entry.attempt, remote: entry.remote }
+}
+
+/// What a run would do with each selected task, without doing it.
+#[derive(Debug)]
+pub struct Foreseen {
+    /// `None` for tasks that are not selected or not wanted.
+    pub decisions: IdMap<TaskId, Option<Decision>>,
+}
+
+/// Looks at all selected tasks as a run would.
+///
+/// # Errors
+/// When the workspace cannot be opened.
+pub fn foresee(
+    fleet: &Fleet,
+    graph: &Graph,
+    selection: &Selection,
+    state: &StateDir,
+    rules: Rules,
+) -> io::Result<Foreseen> {
+    let root = Arc::new(Root::open(&fleet.workspace)?);
+    let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new());
+    let mut reuse = Reuse::open(fleet, root, state, rules);
+    let mut decisions: IdMap<TaskId, Option<Decision>> = IdMap::filled(&fleet.tasks, None);
+    for &id in graph.order() {
+        let task = &fleet.tasks[id];
+        if !selection.contains(id) {
+            continue;
+        }
+        if task.unwanted.is_some() {
+            reuse.settled(id, Some(unwanted()));
+            continue;
+        }
+        let decision = reuse.foresee(fleet, graph, id, &decisions, &mut environments);
+        decisions[id] = Some(decision);
+    }
+    // A damaged or read-only cache costs time and nothing else.
+    let _ = reuse.ground.files.save();
+    Ok(Foreseen { decisions })
+}
+
+impl Reuse {
+    fn foresee(
+        &mut self,
+        fleet: &Fleet,
+        graph: &Graph,
+        id: TaskId,
+        decisions: &IdMap<TaskId, Option<Decision>>,
+        environments: &mut Environments,
+    ) -> Decision {
+        let task = &fleet.tasks[id];
+        // What runs first may make anything; suppose that it makes what it made last, and say so.
+        let running: Vec<TaskId> = graph.needs(id).iter().map(|edge| edge.from).collect();
+        let runs = |need: &TaskId| matches!(decisions[*need], Some(Decision::Run(_)));
+        let running: Vec<TaskId> = running.into_iter().filter(runs).collect();
+        let given = match self.turn(fleet, id, environments) {
+            Turn::Ask(given) => Some(given),
+            Turn::Run(_, reason) => return Decision::Run(vec![reason]),
+            Turn::Always(reason @ Reason::NeedDidNotPass(_)) if running.is_empty() => {
+                return Decision::Run(vec![reason]);
+            }
+            Turn::Always(Reason::NeedDidNotPass(_)) => None,
+            Turn::Always(reason) => return Decision::Run(vec![reason]),
+        };
+        let mut reasons: Vec<Reason> =
+            running.iter().map(|need| Reason::NeedRuns(fleet.tasks[*need].name.clone())).collect();
+        let Some(given) = given.or_else(|| self.supposed(fleet, id, environments)) else {
+            return Decision::Run(reasons);
+        };
+        match self.ground.look(task, given) {
+            Err(error) => reasons.push(Reason::Unreadable(error.to_string().into())),
+            Ok((looked, _)) => {
+                let found = looked.fingerprint.and_then(|print| self.ground.results(|results| results.find(&print)));
+                match found {
+                    Some(entry) if running.is_empty() => {
+                        self.made[id] = Made::Outputs(entry.made);
+                        let restored = outputs::changed(&self.ground.files, &entry.outputs);
+                        let restored = restored.into_iter().map(|at| entry.outputs[at].path.clone()).collect();
+                        return Decision::Reuse { from: reused_from(&entry), restored };
+                    }
+                    Some(_) => {}
+                    None => reasons.extend(self.ground.reasons(task, &looked)),
+                }
+            }
+        }
+        Decision::Run(reasons)
+    }
+}
