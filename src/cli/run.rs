@@ -264,22 +264,30 @@ mod tests {
       [FILE|TASK]...  The fleet file and the tasks to run
 
     Options:
-      -f, --file <FILE>       The fleet file; without it, the nearest fleet.toml, .yaml, .yml or .json
-                              in this folder or above
-          --set <KEY=VALUE>   Set a variable of the file, as often as needed
-          --except <PATTERN>  Leave out tasks, and what needs them, as often as needed
-      -j, --jobs <N>          How many tasks at once, at most
-      -k, --keep-going        After a failure, go on with what does not need the failed task
-          --fail-fast         After a failure, stop what runs and start nothing more
-      -n, --dry-run           Say what would run, and run nothing
-          --json              Print each event as a line of JSON on standard output, and everything for
-                              people on standard error
-      -o, --output <HOW>      How to show what tasks print [default: grouped] [possible values: grouped,
-                              stream, on-fail, quiet]
-          --no-progress       No live display; a line per event instead
-          --ci                As a CI wants it: --no-progress --output grouped --keep-going, and the
-                              marks of GitHub Actions or GitLab
-      -h, --help              Print help (see more with '--help')
+      -f, --file <FILE>          The fleet file; without it, the nearest fleet.toml, .yaml, .yml or
+                                 .json in this folder or above
+          --set <KEY=VALUE>      Set a variable of the file, as often as needed
+          --except <PATTERN>     Leave out tasks, and what needs them, as often as needed
+          --affected [<REV>]     Only tasks touched by what changed in git since REV, or since the
+                                 default branch was left
+      -j, --jobs <N>             How many tasks at once, at most
+      -k, --keep-going           After a failure, go on with what does not need the failed task
+          --fail-fast            After a failure, stop what runs and start nothing more
+          --audit-inputs <TASK>  Run a task with its reads traced, and say which inputs it lacks and
+                                 which it never reads
+      -n, --dry-run              Say what would run, and run nothing
+          --force[=<TASK>]       Run also what has not changed: all tasks, or those named
+          --no-cache             Reuse nothing, and keep nothing for reuse
+          --rehash               Read every file anew instead of trusting its size and times
+          --explain              Say of each task that runs why no earlier result is reused
+          --json                 Print each event as a line of JSON on standard output, and everything
+                                 for people on standard error
+      -o, --output <HOW>         How to show what tasks print [default: grouped] [possible values:
+                                 grouped, stream, on-fail, quiet]
+          --no-progress          No live display; a line per event instead
+          --ci                   As a CI wants it: --no-progress --output grouped --keep-going, and the
+                                 marks of GitHub Actions or GitLab
+      -h, --help                 Print help (see more with '--help')
 
     Tasks are names, patterns ('lint*') or tags (tag:ci); without any, everything in the file is run.
     A word that ends in .toml, .yaml, .yml or .json, with or without .example behind it, is the fleet
