@@ -1,9 +1,12 @@
 //! `fleet run --audit-inputs TASK`: finding a tracer that works here, and telling what came of it as a fix to paste.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -19,6 +22,7 @@ use crate::policy::ExitCode;
 use crate::report::Paint;
 use crate::report::color::Color;
 use crate::spec::Syntax;
+use crate::store::{Files, Root, Scan};
 
 /// The word of the command line as one that selects, so that the task is part of the run.
 ///
@@ -98,12 +102,19 @@ impl Told {
         let declared = &fleet.tasks[task];
         let path = audit::trace_path(run_dir, declared, Attempt::FIRST);
         let is_file = |path: &str| !fs::metadata(fleet.workspace.join(path)).is_ok_and(|found| found.is_dir());
+        // Where that cannot be told, the globs are believed.
+        let taken = taken(fleet, task).ok();
+        let passed_over = |path: &str| {
+            let there = || fleet.workspace.join(path).is_file();
+            taken.as_ref().is_some_and(|taken| !taken.contains(path)) && there()
+        };
+        let disk = audit::Disk { is_file: &is_file, passed_over: &passed_over };
         let report = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(
                 opened
                     .and_then(|trace| Reads::of(BufReader::new(trace), fleet, declared))
-                    .map(|reads| audit::report(fleet, graph, task, &reads, &is_file)),
+                    .map(|reads| audit::report(fleet, graph, task, &reads, &disk)),
             ),
         };
         Self { task, report }
@@ -150,7 +161,7 @@ impl Told {
                 let inputs = task.inputs.as_deref().unwrap_or_default();
                 let undeclared = report.undeclared.iter().map(|one| {
                     let made_by = one.made_by.map(|task| &*fleet.tasks[task].name);
-                    json!({ "path": one.path, "made_by": made_by, "left_out_by": one.left_out_by })
+                    json!({ "path": one.path, "made_by": made_by, "left_out_by": one.left_out_by, "passed_over": one.passed_over })
                 });
                 json!({
                     "task": task.name, "started": true,
@@ -164,6 +175,14 @@ impl Told {
         };
         writeln!(out, "{}", json!({ "audit": told }))
     }
+}
+
+/// The files that the task's `inputs` really take.
+fn taken(fleet: &Fleet, task: TaskId) -> Result<BTreeSet<Box<str>>, Box<dyn Error>> {
+    let scan = Scan::new(fleet.tasks[task].inputs.as_deref().unwrap_or_default())?;
+    let root = Root::open(&fleet.workspace)?;
+    // As a run finds them, which passes over what git ignores.
+    Ok(Files::open(Arc::new(root), None, true).find(&scan)?.files.into_iter().collect())
 }
 
 /// Most lines of one list; programs get them all.
@@ -187,6 +206,7 @@ fn list(out: &mut dyn Write, title: &str, lines: impl ExactSizeIterator<Item = S
 fn undeclared(fleet: &Fleet, one: &Undeclared) -> String {
     match (&one.left_out_by, one.made_by) {
         (Some(entry), _) => format!("{}  (left out by {entry})", one.path),
+        (None, _) if one.passed_over => format!("{}  (git ignores it, so no glob takes it)", one.path),
         (None, Some(maker)) => format!("{}  (made by {}, which it does not need)", one.path, fleet.tasks[maker].name),
         (None, None) => one.path.clone(),
     }

@@ -152,21 +152,35 @@ pub struct Undeclared {
     pub made_by: Option<TaskId>,
     /// The entry of `inputs` that leaves it out on purpose.
     pub left_out_by: Option<Box<str>>,
+    /// A glob of `inputs` matches it, and passes over it because git ignores it.
+    pub passed_over: bool,
 }
 
 /// Most files of one folder that are proposed one by one.
 pub const FILES_MAX: usize = 20;
 
-/// Holds what a task read against what it declares. `is_file` tells files from folders.
+/// What the disk has to be asked for, after the run.
+#[expect(missing_debug_implementations, reason = "two questions have no form")]
+pub struct Disk<'a> {
+    /// Tells files, also those that are gone, from folders.
+    pub is_file: &'a dyn Fn(&str) -> bool,
+    /// Whether a file is there that a glob of `inputs` matches and does not take, because git ignores it.
+    pub passed_over: &'a dyn Fn(&str) -> bool,
+}
+
+/// Holds what a task read against what it declares.
 #[must_use]
-pub fn report(fleet: &Fleet, graph: &Graph, id: TaskId, reads: &Reads, is_file: &dyn Fn(&str) -> bool) -> Report {
+pub fn report(fleet: &Fleet, graph: &Graph, id: TaskId, reads: &Reads, disk: &Disk<'_>) -> Report {
     let task = &fleet.tasks[id];
     let inputs = task.inputs.as_deref().unwrap_or_default();
     let declared = Declared::of(fleet, graph, id);
     let mut report = Report::default();
     for (path, seen) in reads.files.iter().filter(|(_, seen)| seen.read) {
-        let known = std::iter::once(path).chain(&seen.names).any(|name| declared.has(name));
-        if known || starts_with(path, ".fleet") || !is_file(path) {
+        let names = || std::iter::once(path).chain(&seen.names);
+        let matched = names().any(|name| declared.inputs.has(name));
+        let taken = || names().any(|name| declared.inputs.has(name) && !(disk.passed_over)(name));
+        let known = names().any(|name| declared.has(name)) || matched && taken();
+        if known || starts_with(path, ".fleet") || !(disk.is_file)(path) {
             continue;
         }
         if starts_with(path, ".git") {
@@ -175,7 +189,8 @@ pub fn report(fleet: &Fleet, graph: &Graph, id: TaskId, reads: &Reads, is_file: 
             report.rewritten.push(path.clone());
         } else {
             let left_out_by = inputs.iter().find(|text| excludes(text, path)).cloned();
-            report.undeclared.push(Undeclared { path: path.clone(), made_by: maker(fleet, id, path), left_out_by });
+            let made_by = maker(fleet, id, path);
+            report.undeclared.push(Undeclared { path: path.clone(), made_by, left_out_by, passed_over: matched });
         }
     }
     report.unread = unread(inputs, reads);
@@ -195,19 +210,22 @@ fn unread(inputs: &[Box<str>], reads: &Reads) -> Vec<usize> {
 
 /// The entries that were read, and what was read besides.
 fn proposal(task: &Task, report: &Report) -> Option<Vec<String>> {
-    let add: Vec<&str> =
-        report.undeclared.iter().filter(|one| one.left_out_by.is_none()).map(|one| &*one.path).collect();
-    if add.is_empty() && report.unread.is_empty() {
+    let wanted = report.undeclared.iter().filter(|one| one.left_out_by.is_none());
+    // What git ignores has to be named in full.
+    let (named, add): (Vec<_>, Vec<_>) = wanted.map(|one| (one.passed_over, &*one.path)).partition(|(named, _)| *named);
+    let add: Vec<&str> = add.into_iter().map(|(_, path)| path).collect();
+    if named.is_empty() && add.is_empty() && report.unread.is_empty() {
         return None;
     }
     let own: Vec<&str> = task.outputs.iter().map(|text| &**text).collect();
     let kept = task.inputs.iter().flatten().enumerate().filter(|(position, _)| !report.unread.contains(position));
     let mut inputs: Vec<String> = kept.map(|(_, text)| text.to_string()).collect();
     // What is left out has nothing to be left out of when it stands alone.
-    if inputs.iter().all(|text| text.starts_with('!')) && add.is_empty() {
+    if inputs.iter().all(|text| text.starts_with('!')) && add.is_empty() && named.is_empty() {
         inputs.clear();
     }
     inputs.extend(gathered(&add, &own));
+    inputs.extend(named.into_iter().map(|(_, path)| literal(path)));
     Some(inputs)
 }
 
@@ -270,8 +288,9 @@ fn starts_with(path: &str, folder: &str) -> bool {
     path.split('/').next() == Some(folder)
 }
 
-/// Everything that declares files for a task.
+/// Everything that declares files for a task; `inputs` apart, because they pass over what git ignores.
 struct Declared {
+    inputs: Patterns,
     lists: Vec<Patterns>,
     paths: BTreeSet<String>,
 }
@@ -279,10 +298,9 @@ struct Declared {
 impl Declared {
     fn of(fleet: &Fleet, graph: &Graph, id: TaskId) -> Self {
         let task = &fleet.tasks[id];
-        let mut this = Self { lists: Vec::new(), paths: BTreeSet::new() };
-        for list in [task.inputs.as_deref().unwrap_or_default(), &task.outputs] {
-            this.lists.push(Patterns::of(list.iter().map(|text| &**text)));
-        }
+        let inputs = Patterns::of(task.inputs.iter().flatten().map(|text| &**text));
+        let mut this = Self { inputs, lists: Vec::new(), paths: BTreeSet::new() };
+        this.lists.push(Patterns::of(task.outputs.iter().map(|text| &**text)));
         // Where it may write by a glob, it may write below.
         let writable = task.writable_paths.as_deref().unwrap_or_default();
         let below: Vec<String> = writable.iter().map(|text| format!("{text}/**")).collect();
@@ -315,6 +333,7 @@ impl Declared {
         self.paths.extend(path);
     }
 
+    /// Otherwise than by `inputs`.
     fn has(&self, path: &str) -> bool {
         self.paths.contains(path) || self.lists.iter().any(|list| list.has(path))
     }
@@ -366,7 +385,8 @@ mod tests {
 
     fn undeclared(fleet: &Fleet, trace: &str) -> Report {
         let graph = Graph::of(fleet).expect("the fleet is right");
-        report(fleet, &graph, id(0), &reads(trace), &|path| !path.ends_with("folder"))
+        let disk = Disk { is_file: &|path| !path.ends_with("folder"), passed_over: &|path| path == "src/ignored" };
+        report(fleet, &graph, id(0), &reads(trace), &disk)
     }
 
     const TRACE: &str = "1 openat(AT_FDCWD</w>, \"src/a\", O_RDONLY) = 3</w/src/a>\n\
@@ -396,6 +416,14 @@ mod tests {
             // `.` does not stand for version control, but naming it is no use either.
             assert_eq!(report.in_git, usize::from(inputs != ["."]), "{inputs:?}");
         }
+    }
+
+    #[test]
+    fn a_glob_does_not_declare_what_git_ignores() {
+        let trace = "1 open(\"src/ignored\", O_RDONLY) = 3</w/src/ignored>\n";
+        let report = undeclared(&fleet(&["t"]).files(0, &["src/**"], &[]), trace);
+        assert!(report.undeclared[0].passed_over, "{report:?}");
+        assert_eq!(report.inputs, Some(vec!["src/**".to_owned(), "src/ignored".to_owned()]));
     }
 
     #[test]

@@ -66,6 +66,30 @@ fn undeclared_and_unread_files_are_told_with_a_fix_to_paste() {
 }
 
 #[test]
+fn what_git_ignores_is_declared_only_by_its_name() {
+    if !can_trace() {
+        return;
+    }
+    let file = |inputs: &str| format!("[tasks.a]\nsh = 'cat src/a src/b.gen'\ninputs = [{inputs}]\n");
+    let fleet = Fleet::of(&file("'src/**'")).file(".gitignore", "*.gen\n").file("src/a", "").file("src/b.gen", "");
+    let told = fleet.run(["run", "--audit-inputs", "a"]).passes();
+    told.says("    src/b.gen  (git ignores it, so no glob takes it)\n").says("inputs = [\"src/**\", \"src/b.gen\"]\n");
+    let named = Fleet::of(&file("'src/**', 'src/b.gen'")).file(".gitignore", "*.gen\n");
+    let named = named.file("src/a", "").file("src/b.gen", "");
+    named.run(["run", "--audit-inputs", "a"]).passes().says("audit  a  it read what it declares\n");
+}
+
+#[test]
+fn a_task_that_is_up_to_date_runs_to_be_audited() {
+    if !can_trace() {
+        return;
+    }
+    let fleet = Fleet::of("[tasks.a]\nrun = 'cat x'\ninputs = ['x']\n").file("x", "");
+    let fleet = fleet.run(["run"]).passes().then();
+    fleet.run(["run", "--audit-inputs", "a"]).passes().says("audit  a  it read what it declares\n");
+}
+
+#[test]
 fn a_declared_link_stands_for_its_file() {
     if !can_trace() {
         return;
