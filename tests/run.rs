@@ -4,6 +4,7 @@
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
 //! - `cache` what is kept of past runs
+//! - `affected` what a git change touches · `audit` what a traced task read
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `kept_plan` that no command believes an old reading of the file
 //! - `sharing` a cache of several machines
@@ -15,6 +16,8 @@
 mod nginx;
 
 mod run {
+    mod affected;
+    mod audit;
     mod cache;
     mod execution;
     mod exits;

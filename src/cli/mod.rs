@@ -1,12 +1,16 @@
 //! The command line: one file per command, with its arguments, whose comments are the help, and one function.
-//! `args` what commands have in common · `problem` how a mistake is told. A command prints its result to standard
+//! `args` what commands have in common · `affected` and `git` what a change touches · `audit` what a traced task read ·
+//! `problem` how a mistake is told. A command prints its result to standard
 //! output, everything else to standard error, and answers with the exit code.
 
+pub mod affected;
 pub mod args;
+mod audit;
 pub mod cache;
 pub mod check;
 mod fields;
 pub mod gc;
+pub mod git;
 pub mod graph;
 pub mod help;
 pub mod kept;

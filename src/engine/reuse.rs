@@ -49,6 +49,16 @@ pub enum Forced {
 }
 
 impl Forced {
+    /// One more task.
+    #[must_use]
+    pub fn with(self, task: TaskId) -> Self {
+        match self {
+            Self::Nothing => Self::Some(vec![task]),
+            Self::All => Self::All,
+            Self::Some(tasks) => Self::Some(tasks.into_iter().chain([task]).collect()),
+        }
+    }
+
     fn has(&self, task: TaskId) -> bool {
         match self {
             Self::Nothing => false,
