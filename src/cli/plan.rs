@@ -206,10 +206,15 @@ impl Page<'_> {
     fn cache(&self) -> Value {
         let Ready { fleet, origins, .. } = self.ready;
         let map = origins.map();
-        let limit = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("cache"), Seg::key(key)]));
+        let from = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("cache"), Seg::key(key)]));
+        let remote = fleet.cache.remote.as_ref();
+        let table = remote
+            .map(|remote| json!({ "url": remote.url, "mode": remote.mode.name(), "token_ref": remote.token_ref }));
         json!({
-            "max_size": limit("max_size", json!(fleet.cache.max_size)),
-            "max_age": limit("max_age", fields::duration(fleet.cache.max_age)),
+            "max_size": from("max_size", json!(fleet.cache.max_size)),
+            "max_age": from("max_age", fields::duration(fleet.cache.max_age)),
+            "remote": from("remote", json!(table)),
+            "trust_remote": from("trust_remote", json!(remote.is_some_and(|remote| remote.trusted))),
         })
     }
 

@@ -53,7 +53,6 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
     ("When", &["changed"]),
     ("WorkerRequest", &["role", "tools"]),
     ("Policies", &["security", "budget", "alerts"]),
-    ("Cache", &["remote", "trust_remote"]),
 ];
 
 /// Kinds of the format that this version refuses as not supported yet, by the enum they belong to.
@@ -156,7 +155,7 @@ written! {
             scorers: Named<ScorerRaw>,
             /// What bounds a run.
             policies: Box<PoliciesRaw>,
-            /// What bounds what is kept of past runs.
+            /// What bounds what is kept of past runs, and who shares it.
             cache: Box<CacheRaw>,
         }
     }
@@ -361,13 +360,32 @@ written! {
         }
     }
 
-    /// What bounds what is kept of past runs: `fleet gc` goes by it.
+    /// What bounds what is kept of past runs, and who shares it.
     CacheRaw = "Cache" {
         optional {
-            /// What the content store may hold.
+            /// What the content store may hold; `fleet gc` goes by it.
             max_size: SizeText,
-            /// How long a run and what it made is kept; 30d unless said.
+            /// How long a run and what it made is kept; 30d unless said. `fleet gc` goes by it.
             max_age: DurationText,
+            /// A cache that is shared over HTTP: its URL, or a table.
+            remote: RemoteRaw,
+            /// Whether results of the shared cache are used, and not only uploaded; `false` unless said, because nothing
+            /// proves yet who made them.
+            trust_remote: bool,
+        }
+    }
+
+    /// A cache that is shared over HTTP.
+    RemoteTable = "Remote" {
+        required {
+            /// Where it is: `https://…`, above its folders `ac` and `cas`.
+            url: Text,
+        }
+        optional {
+            /// Whether results are uploaded too; `"read-write"` unless said.
+            mode: RemoteMode,
+            /// The variable of the caller's environment that holds the bearer token.
+            token_ref: Text,
         }
     }
 }
@@ -591,6 +609,16 @@ pub enum Accept {
     Partial,
 }
 
+/// What is done with a shared cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "RemoteMode", rename_all = "kebab-case")]
+pub enum RemoteMode {
+    /// Results are taken and uploaded.
+    ReadWrite,
+    /// Results are taken.
+    ReadOnly,
+}
+
 /// An output of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "Stream", rename_all = "snake_case")]
@@ -623,6 +651,12 @@ shapes! {
     HostRaw = "host" {
         Word(HostWord) = "text",
         Table(Box<HostTable>) = "table",
+    }
+    /// A shared cache: where it is, and how to use it.
+    RemoteRaw = "shared cache" {
+        /// Where it is: `https://…`.
+        Url(Text) = "text",
+        Table(Box<RemoteTable>) = "table",
     }
     /// A variable that must be set, or what several must be.
     WhenEnv = "environment" {

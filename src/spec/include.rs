@@ -290,7 +290,7 @@ impl Merge<'_> {
         }
         if let Some(part) = part.cache {
             let whole = whole.cache.get_or_insert_with(|| Box::new(empty()));
-            once!(self, file, "cache", whole, part, max_size, max_age);
+            once!(self, file, "cache", whole, part, max_size, max_age, remote, trust_remote);
         }
     }
 

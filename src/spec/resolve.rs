@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::cache;
 use super::context::Context;
 use super::error::{Near, Place, Problem, SpecError, in_order};
 use super::file::{self, CacheRaw, FileRaw, PoliciesRaw, Scalar, Text};
@@ -237,12 +238,14 @@ impl Resolver<'_> {
     }
 
     fn cache(&self, raw: Option<&CacheRaw>) -> CachePolicy {
+        let Some(raw) = raw else { return CachePolicy::default() };
         let (cx, spot, scope) = (self.cx, Spot::top("cache"), self.cx.scope(None, &[]));
-        let max_size = raw.and_then(|raw| raw.max_size.as_ref());
-        let max_age = raw.and_then(|raw| raw.max_age.as_ref());
+        let max_size = raw.max_size.as_ref();
+        let max_age = raw.max_age.as_ref();
         CachePolicy {
             max_size: max_size.and_then(|text| cx.size(&scope, &spot.key("max_size"), text)),
             max_age: max_age.and_then(|text| cx.duration(&scope, &spot.key("max_age"), text)),
+            remote: cache::remote(cx, raw),
         }
     }
 

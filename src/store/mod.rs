@@ -3,8 +3,8 @@
 //! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
 //! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
 //! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
-//! results by fingerprint · `inventory` what the store holds · `check` whether it is whole · `reach` what records cite
-//! of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
+//! results by fingerprint · `remote` the cache shared with others · `inventory` what the store holds · `check` whether it
+//! is whole · `reach` what records cite of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
 pub mod check;
@@ -18,6 +18,7 @@ pub mod inventory;
 pub mod outputs;
 mod put;
 pub mod reach;
+pub mod remote;
 pub mod results;
 pub mod scan;
 pub mod state;

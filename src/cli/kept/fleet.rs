@@ -8,7 +8,8 @@ use crate::id::{Id, IdMap, PoolId, TaskId};
 use crate::model::scorer::{JsonTest, QuorumWord, Source};
 use crate::model::worker::Host;
 use crate::model::{
-    Action, Artifact, CachePolicy, Fleet, Need, Policies, Pool, Scorer, ScorerRule, Shell, Task, Trust, Worker, WorkerRequest,
+    Action, Artifact, CacheMode, CachePolicy, CacheRemote, Fleet, Need, Policies, Pool, Scorer, ScorerRule, Shell,
+    Task, Trust, Worker, WorkerRequest,
 };
 use crate::spec::looks::{FileLook, FolderLook, GlobLook, Looks, Stamp};
 
@@ -35,7 +36,6 @@ pub(super) fn take(bytes: &[u8]) -> Option<(Fleet, Graph)> {
 }
 
 record!(Fleet { file, workspace, name, description, seed, labels, metadata, tasks, workers, pools, policies, cache });
-record!(CachePolicy { max_size, max_age });
 record!(Task {
     name,
     base,
@@ -81,6 +81,9 @@ choice!(Trust { 0 => Sandbox, 1 => Local, 2 => RemoteVerified, 3 => Operator });
 record!(WorkerRequest { id, labels, capabilities, trust });
 record!(Pool { name, size });
 record!(Policies { fail_fast, max_parallel, timeout });
+record!(CachePolicy { max_size, max_age, remote });
+record!(CacheRemote { url, mode, token_ref, trusted });
+choice!(CacheMode { 0 => ReadOnly, 1 => ReadWrite });
 record!(Scorer { name, weight, at_least, required, rule });
 choice!(ScorerRule {
     0 => ExitCode { expect },
