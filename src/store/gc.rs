@@ -100,7 +100,7 @@ pub fn collect(state: &StateDir, limits: Limits, dry_run: bool) -> Result<Collec
         remove_runs(state, &gone)?;
         remove_blobs(&store, &plan.blobs)?;
         for file in &leftovers {
-            remove(&file.path)?;
+            remove(&store.root.path().join(&file.path))?;
         }
     }
     let gone_bytes: u64 = plan.blobs.iter().map(|blob| blob.bytes).sum();

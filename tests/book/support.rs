@@ -358,7 +358,6 @@ pub(crate) fn with_key(place: &str, key: &str) -> String {
         "`worker` of a task" => format!("{task}worker = {{ {key} = \"x\" }}\n"),
         "`[cache]`" => format!("{task}[cache]\n{key} = \"1\"\n"),
         "`[policies]`" => format!("{task}[policies]\n{key} = {{}}\n"),
-        "`[cache]`" => format!("{task}[cache]\n{key} = 1\n"),
         "kinds of scorers" => format!("{task}scorers = [{{ kind = \"{key}\" }}]\n"),
         "kinds of hosts" => format!("{task}[workers.w]\nhost = {{ kind = \"{key}\" }}\n"),
         "trust of a local worker" => format!("{task}[workers.w]\nhost = \"local\"\ntrust = \"{key}\"\n"),
