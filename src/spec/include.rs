@@ -303,7 +303,8 @@ impl Merge<'_> {
                 shell,
                 workdir,
                 priority,
-                tools
+                tools,
+                cache
             );
         }
         if let Some(part) = part.policies {
