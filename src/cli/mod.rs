@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod check;
+pub mod explain;
 mod fields;
 pub mod graph;
 pub mod help;
@@ -47,6 +48,7 @@ pub enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Plan(plan::PlanArgs),
+    Explain(explain::ExplainArgs),
     List(list::ListArgs),
     Graph(graph::GraphArgs),
     Status(status::StatusArgs),
@@ -124,6 +126,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(args, shell),
         Command::Run(args) => run::run(args, shell),
         Command::Plan(args) => plan::run(args, shell),
+        Command::Explain(args) => explain::run(args, shell),
         Command::List(args) => list::run(args, shell),
         Command::Graph(args) => graph::run(args, shell),
         Command::Status(args) => shown(|out| status::run(args, out)),

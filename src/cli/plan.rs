@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::args::Source;
 use super::fields::{self, FIELDS};
 use super::load::{self, Ready};
-use super::{Shell, Trouble};
+use super::{Shell, Trouble, explain};
+use crate::engine::reuse::{Foreseen, Rules, foresee};
 use crate::graph::EdgeKind;
 use crate::id::TaskId;
 use crate::model::Action;
@@ -18,6 +19,7 @@ use crate::policy::ExitCode;
 use crate::report::Paint;
 use crate::report::color::Color;
 use crate::spec::{Origin, Seg};
+use crate::store::StateDir;
 
 /// Show what would run: in which order, where, and why
 #[derive(Args, Debug)]
@@ -40,7 +42,7 @@ pub struct PlanArgs {
 pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let ready = load::open(&args.source, &args.words, &args.except, shell)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    show(&ready, args.json, shell.stdout(), &mut out)?;
+    show(&ready, Rules::default(), args.json, shell.stdout(), &mut out)?;
     out.flush()?;
     Ok(ready.exit())
 }
@@ -49,17 +51,20 @@ pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn show(ready: &Ready, as_json: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+pub fn show(ready: &Ready, rules: Rules, as_json: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     // Loading has found a worker for every task, so this fails for no fleet that is ready.
     let plan = plan::plan(&ready.fleet, &ready.graph, &ready.selection)
         .map_err(|_| io::Error::other("a task of the plan has no worker"))?;
-    let page = Page { ready, plan: &plan };
+    let state = StateDir::of(&ready.fleet.workspace);
+    let foreseen = foresee(&ready.fleet, &ready.graph, &ready.selection, &state, rules, false)?;
+    let page = Page { ready, plan: &plan, foreseen: &foreseen };
     if as_json { page.json(out) } else { page.human(paint, out) }
 }
 
 struct Page<'a> {
     ready: &'a Ready,
     plan: &'a Plan,
+    foreseen: &'a Foreseen,
 }
 
 /// Widest column of names; a longer name pushes its own line only.
@@ -98,6 +103,9 @@ impl Page<'_> {
             )?;
             let indent = digits + 2;
             writeln!(out, "{:indent$}{}", "", paint.color(Color::Dim, self.command(step.task)))?;
+            if let Some(outlook) = &self.foreseen.outlooks[step.task] {
+                writeln!(out, "{:indent$}{}", "", explain::brief(outlook))?;
+            }
         }
         if self.plan.critical_path.len() > 1 {
             let path: Vec<&str> = self.plan.critical_path.iter().map(|task| self.name(*task)).collect();
@@ -242,12 +250,16 @@ impl Page<'_> {
         let values = FIELDS
             .iter()
             .map(|(key, value)| ((*key).to_owned(), field(value(fleet, task), &map.origin(&task.base, key))));
-        json!({
+        let mut object = json!({
             "task": task.name, "base": task.base, "what": what, "why": why,
             "after": after.collect::<Value>(), "workers": workers,
             "level": step.level, "rank": step.rank, "critical": step.critical,
             "fields": values.collect::<Map<_, _>>(),
-        })
+        });
+        if let Some(object) = object.as_object_mut() {
+            object.extend(explain::decided(self.foreseen.outlooks[step.task].as_ref()));
+        }
+        object
     }
 }
 

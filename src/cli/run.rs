@@ -95,11 +95,13 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         // A closed standard error is no reason not to run.
         let _ = writeln!(io::stderr(), "warning: {text}");
     }
+    let reuse = args.reuse(&ready.fleet, &ready.graph)?;
     if args.dry_run {
-        plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        plan::show(&ready, reuse, args.json, shell.stdout(), &mut out)?;
+        out.flush()?;
         return Ok(ExitCode::Passed);
     }
-    let reuse = args.reuse(&ready.fleet, &ready.graph)?;
     let words = sort_out(&args.words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
     let state = StateDir::of(&ready.fleet.workspace);
@@ -192,7 +194,7 @@ impl RunArgs {
             explain: self.explain,
         });
         let sinks = Sinks::default().with(human);
-        if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }
+        if self.json { sinks.with(Json::new(Box::new(io::stdout())).explaining(self.explain)) } else { sinks }
     }
 
     fn wants_live(&self, terminal: bool, term: Option<&str>) -> bool {
@@ -237,6 +239,10 @@ mod tests {
       -k, --keep-going        After a failure, go on with what does not need the failed task
           --fail-fast         After a failure, stop what runs and start nothing more
       -n, --dry-run           Say what would run, and run nothing
+          --force[=<TASK>]    Run also what has not changed: all tasks, or those named
+          --no-cache          Reuse nothing, and keep nothing for reuse
+          --rehash            Read every file anew instead of trusting its size and times
+          --explain           Say of each task that runs why no earlier result is reused
           --json              Print each event as a line of JSON on standard output, and everything for
                               people on standard error
       -o, --output <HOW>      How to show what tasks print [default: grouped] [possible values: grouped,
