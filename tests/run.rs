@@ -4,6 +4,7 @@
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
+//! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
@@ -12,6 +13,7 @@
 mod run {
     mod execution;
     mod exits;
+    mod explain;
     mod judging;
     mod kept_plan;
     mod leftovers;
