@@ -6,9 +6,13 @@
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
+//! - `sharing` a cache of several machines
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
+
+#[path = "hosts/nginx.rs"]
+mod nginx;
 
 mod run {
     mod execution;
@@ -21,6 +25,7 @@ mod run {
     mod outcome;
     mod reading;
     mod records;
+    mod sharing;
     mod signals;
     mod support;
     mod terminal;

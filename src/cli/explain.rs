@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::args::Source;
 use super::load::{self, Ready};
 use super::{Shell, Trouble};
-use crate::engine::reuse::{Counted, LastRun, Outlook, Rules, foresee};
+use crate::engine::reuse::{Counted, Foreseen, LastRun, Outlook, Rules, foresee};
 use crate::graph::select::Part;
 use crate::id::{IdMap, TaskId};
 use crate::journal;
@@ -61,6 +61,7 @@ pub fn run(args: &ExplainArgs, shell: Shell) -> Result<ExitCode, Trouble> {
 struct Page<'a> {
     ready: &'a Ready,
     outlooks: IdMap<TaskId, Option<Outlook>>,
+    asks_remote: bool,
     /// For a task that would run only because another one does: where that begins.
     roots: IdMap<TaskId, TaskId>,
     named: Vec<TaskId>,
@@ -71,9 +72,10 @@ impl<'a> Page<'a> {
     fn of(ready: &'a Ready) -> io::Result<Self> {
         let Ready { fleet, graph, selection, .. } = ready;
         let state = StateDir::of(&fleet.workspace);
-        let outlooks = foresee(fleet, graph, selection, &state, Rules::default(), true)?.outlooks;
+        let Foreseen { outlooks, asks_remote } = foresee(fleet, graph, selection, &state, Rules::default(), true)?;
         let named: Vec<TaskId> = fleet.tasks.ids().filter(|task| selection.part(*task) == Part::Target).collect();
-        let mut page = Self { ready, last: HashMap::new(), roots: roots(ready, &outlooks), outlooks, named };
+        let mut page =
+            Self { ready, last: HashMap::new(), roots: roots(ready, &outlooks), outlooks, asks_remote, named };
         page.look_for_last(&state);
         Ok(page)
     }
@@ -147,6 +149,9 @@ impl<'a> Page<'a> {
                     lines.push(format!("if {again} the same as before, this is reused from {}", record(from)));
                     return ("may run".to_owned(), lines);
                 }
+                if self.asks_remote && outlook.fingerprint.is_some() {
+                    lines.push("a run would also ask the shared cache for it".to_owned());
+                }
                 ("would run".to_owned(), lines)
             }
             Decision::Reuse { from, restored } => {
@@ -183,7 +188,7 @@ impl<'a> Page<'a> {
 
     /// Task by task, so that long lists of one are not held together with those of all others.
     fn json(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{{\"version\":1,\"tasks\":[")?;
+        write!(out, "{{\"version\":1,\"asks_shared_cache\":{},\"tasks\":[", self.asks_remote)?;
         for (&task, number) in self.named.iter().zip(0..) {
             let mut object = Map::new();
             object.insert("task".into(), self.name(task).into());

@@ -130,7 +130,7 @@ impl Key {
         }
         // Of mode 0600, as all such files are: `--set` may have brought a secret.
         let mut file = tempfile::Builder::new().prefix(PREFIX_UNFINISHED).tempfile_in(&folder)?;
-        write!(file, "{MARK}{}\n", Digest::of(&body).hex())?;
+        writeln!(file, "{MARK}{}", Digest::of(&body).hex())?;
         file.write_all(&body)?;
         file.persist(folder.join(self.name()))?;
         forget(&folder)

@@ -169,6 +169,7 @@ impl Page<'_> {
         writeln!(out, "\"file\": {},", json!(fleet.file.to_string_lossy()))?;
         writeln!(out, "\"fleet\": {},", self.settings())?;
         writeln!(out, "\"policies\": {},", self.policies())?;
+        writeln!(out, "\"cache\": {},", self.cache())?;
         let workers: Map<String, Value> = fleet.workers.values().map(|worker| self.worker(worker)).collect();
         writeln!(out, "\"workers\": {},", Value::Object(workers))?;
         writeln!(out, "\"targets\": {},", names(&self.ready.selection.targets))?;
@@ -207,6 +208,19 @@ impl Page<'_> {
             "max_parallel": policy("max_parallel", json!(fleet.policies.max_parallel)),
             "timeout": policy("timeout", fields::duration(fleet.policies.timeout)),
             "limits": policy("limits", limits.into()),
+        })
+    }
+
+    fn cache(&self) -> Value {
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
+        let from = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("cache"), Seg::key(key)]));
+        let remote = fleet.cache.remote.as_ref();
+        let table = remote
+            .map(|remote| json!({ "url": remote.url, "mode": remote.mode.name(), "token_ref": remote.token_ref }));
+        json!({
+            "remote": from("remote", json!(table)),
+            "trust_remote": from("trust_remote", json!(remote.is_some_and(|remote| remote.trusted))),
         })
     }
 

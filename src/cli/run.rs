@@ -114,7 +114,11 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     drop(origins);
     let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()?, reuse };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
-    match engine::run(&job, &mut sinks) {
+    let ended = engine::run(&job, &mut sinks);
+    // The process ends next, and the kernel takes a large fleet back at once where we would do so text by text.
+    std::mem::forget(job.fleet);
+    std::mem::forget(graph);
+    match ended {
         Ok(outcome) => Ok(outcome.exit),
         Err(RunError::Lock(busy @ LockError::Locked { .. })) => {
             Err(Trouble::Other(ExitCode::StateBusy, busy.to_string()))

@@ -11,6 +11,7 @@ use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::Told;
 use super::reuse::{self, Answer, Looked, Standing};
+use super::uploads::Upload;
 use super::writes::Snapshot;
 use super::{Engine, GRACE, start_link, stream};
 use crate::digest::Digest;
@@ -23,6 +24,7 @@ use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Input, SkipCause, StopCause};
 use crate::scorer::{self, CommandEnd, CommandHow, SCORE_BYTES_MAX, Wants};
+use crate::store::remote::{Extra, Remote, RemoteEntry};
 use crate::store::results::Entry;
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
@@ -187,6 +189,7 @@ impl Engine<'_> {
         flight.looked = prepared.looked;
         flight.before = prepared.before;
         let id = flight.task;
+        self.tell_of_remote();
         for index in prepared.unmatched {
             let task = self.task(id);
             let pattern = task.inputs.as_ref().map_or("", |inputs| &*inputs[index]);
@@ -555,10 +558,32 @@ impl Engine<'_> {
             artifacts: if passed { receipt.artifacts.clone() } else { Vec::new() },
             score: receipt.score.clone(),
         };
+        if entry.is_reusable() {
+            self.share(&entry, receipt);
+        }
         let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
         if let Err(error) = self.reuse.add(&entry, &parts) {
             self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
         }
+    }
+
+    /// Gives a result to those who share the cache.
+    fn share(&mut self, entry: &Entry, receipt: &Receipt) {
+        if !self.reuse.ground.remote.as_ref().is_some_and(Remote::writes) {
+            return;
+        }
+        let Some(store) = self.store.clone() else { return };
+        let extra = Extra {
+            task: entry.task.clone(),
+            run_id: entry.run.clone(),
+            journal_seq: entry.seq,
+            attempt: entry.attempt,
+            exit_code: receipt.exit_code,
+            score: entry.score.clone(),
+            fleet_version: receipt.fleet_version.as_ref().into(),
+        };
+        let remote = RemoteEntry { outputs: entry.outputs.clone(), artifacts: entry.artifacts.clone(), extra };
+        self.uploads.push(&self.reuse.ground, Upload { fingerprint: entry.fingerprint, entry: remote, store });
     }
 
     /// A task that was never started.

@@ -6,6 +6,7 @@ mod foresee;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use rayon::prelude::*;
@@ -19,10 +20,12 @@ use crate::id::{IdMap, TaskId};
 use crate::model::{Fleet, Task};
 use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
-use crate::protocol::receipt::{OutputRef, ReusedFrom};
+use crate::protocol::receipt::{OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
+use crate::store::remote::{Remote, RemoteEntry, Token};
 use crate::store::results::{Entry, Results};
-use crate::store::{Files, Root, Scan, ScanError, StateDir, Store};
+use crate::store::{Files, Root, Scan, ScanError, StateDir, Store, scan};
+use crate::time::Stamp;
 
 pub use foresee::{Counted, Foreseen, LastRun, Outlook, foresee};
 
@@ -74,6 +77,8 @@ enum Made {
 pub(super) struct Ground {
     pub files: Files,
     results: RwLock<Results>,
+    /// The cache shared with others, where the file names one.
+    pub remote: Option<Remote>,
 }
 
 /// All that a run knows about reuse.
@@ -123,11 +128,26 @@ pub(super) enum Answer {
 pub(super) type Standing = Vec<(TaskId, Entry)>;
 
 impl Reuse {
-    pub(super) fn open(fleet: &Fleet, root: Arc<Root>, state: &StateDir, rules: Rules) -> Self {
+    /// `stop` ends what waits for the shared cache.
+    pub(super) fn open(
+        fleet: &Fleet,
+        root: Arc<Root>,
+        state: &StateDir,
+        rules: Rules,
+        (environments, stop): (&Environments, Arc<AtomicBool>),
+    ) -> Self {
         let cache = state.path().join(CACHE);
+        let remote = fleet.cache.remote.as_ref().filter(|_| !rules.off).map(|remote| {
+            let token = remote.token_ref.as_deref().and_then(|name| environments.caller(name)).map(Token::new);
+            Remote::new(remote, token.as_ref(), stop)
+        });
         let files = Files::open(root, Some(&cache), !rules.rehash);
         let results = RwLock::new(Results::open(&cache));
-        Self { ground: Arc::new(Ground { files, results }), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
+        Self {
+            ground: Arc::new(Ground { files, results, remote }),
+            rules,
+            made: IdMap::filled(&fleet.tasks, Made::Open),
+        }
     }
 
     /// What the task is to be asked when its turn comes.
@@ -355,14 +375,62 @@ impl Ground {
 
     /// Looks for an earlier result of a task as it was looked at, and puts its outputs back.
     pub(super) fn answer(&self, task: &Task, looked: &Looked, store: &Store) -> Answer {
-        let Some(entry) = looked.fingerprint.and_then(|print| self.results(|results| results.find(&print))) else {
+        let Some(fingerprint) = looked.fingerprint else { return Answer::Run(self.reasons(task, looked)) };
+        let ours = self.results(|results| results.find(&fingerprint));
+        let Some(entry) = ours.or_else(|| self.fetched(task, looked)) else {
             return Answer::Run(self.reasons(task, looked));
         };
-        let missing = outputs::changed(&self.files, &entry.outputs);
-        match outputs::restore(&self.files, store, &entry.outputs, &missing) {
+        match self.put_back(&entry, store) {
             Ok(()) => Answer::Holds(Box::new(entry)),
-            Err(error) => Answer::Run(vec![lost(&error)]),
+            Err(error) => Answer::Run(vec![Reason::Lost(error.to_string().into())]),
         }
+    }
+
+    /// Puts missing outputs in their places; what the store lacks, the shared cache may have.
+    fn put_back(&self, entry: &Entry, store: &Store) -> Result<(), RestoreError> {
+        let missing = outputs::changed(&self.files, &entry.outputs);
+        let Some(remote) = self.remote.as_ref().filter(|remote| remote.reads()) else {
+            return outputs::restore(&self.files, store, &entry.outputs, &missing);
+        };
+        if entry.remote {
+            let wanted: Vec<OutputRef> = missing.iter().map(|at| entry.outputs[*at].clone()).collect();
+            // What does not come is missing from the store, which the restore says.
+            let _ = remote.fetch_blobs(store, &wanted) && remote.fetch_artifacts(store, &entry.artifacts);
+        }
+        match outputs::restore(&self.files, store, &entry.outputs, &missing) {
+            Err(_) if !entry.remote && remote.fetch_blobs(store, &entry.outputs) => {
+                outputs::restore(&self.files, store, &entry.outputs, &missing)
+            }
+            result => result,
+        }
+    }
+
+    /// What others have made of the same.
+    fn fetched(&self, task: &Task, looked: &Looked) -> Option<Entry> {
+        let remote = self.remote.as_ref().filter(|remote| remote.reads())?;
+        let fingerprint = looked.fingerprint?;
+        let RemoteEntry { outputs, artifacts, extra } = remote.fetch(&fingerprint)?;
+        // A server may hold anything under a key, and what is written into the workspace is what the task declares.
+        let declared = Scan::new(&task.outputs).ok()?;
+        if !outputs.iter().all(|output| declared.covers(&output.path)) {
+            return None;
+        }
+        Some(Entry {
+            task: task.name.clone(),
+            fingerprint,
+            result: TaskResult::Pass,
+            why_not: None,
+            at: Stamp::default(),
+            run: extra.run_id,
+            seq: extra.journal_seq,
+            attempt: extra.attempt,
+            remote: true,
+            made: fingerprint::digest_of_outputs(&outputs),
+            inputs_digest: Some(scan::digest_of_all(&looked.inputs)),
+            outputs,
+            artifacts,
+            score: extra.score,
+        })
     }
 
     fn reasons(&self, task: &Task, looked: &Looked) -> Vec<Reason> {
@@ -387,13 +455,6 @@ impl Ground {
         let differences = fingerprint::differences(&before.parts(task), &now.parts(task));
         let first = differences.first().map_or_else(String::new, ToString::to_string);
         Some(format!("{first} while it ran"))
-    }
-}
-
-fn lost(error: &RestoreError) -> Reason {
-    match error {
-        RestoreError::Missing { path, .. } => Reason::Lost(path.as_str().into()),
-        error => Reason::NotRestored(error.to_string().into()),
     }
 }
 

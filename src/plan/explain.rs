@@ -37,10 +37,8 @@ pub enum Reason {
     NeedDidNotPass(Box<str>),
     /// A needed task runs first. Should it make what it made before, this one may still not have to.
     NeedRuns(Box<str>),
-    /// An output has to be put back and the store does not have it whole.
+    /// An output has to be put back and cannot be, for this reason.
     Lost(Box<str>),
-    /// An earlier result holds, but an output of it cannot be put back for another reason, in words.
-    NotRestored(Box<str>),
     /// What it depends on cannot be read.
     Unreadable(Box<str>),
 }
@@ -86,7 +84,6 @@ impl Reason {
             Self::NeedDidNotPass(_) => "need_did_not_pass",
             Self::NeedRuns(_) => "need_runs",
             Self::Lost(_) => "output_lost",
-            Self::NotRestored(_) => "not_restored",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -104,8 +101,7 @@ impl fmt::Display for Reason {
             Self::Different(difference) => difference.fmt(f),
             Self::NeedDidNotPass(need) => write!(f, "it needs `{need}`, which did not pass"),
             Self::NeedRuns(need) => write!(f, "it needs `{need}`, which runs first"),
-            Self::Lost(path) => write!(f, "its output `{path}` is gone, and the store does not have it either"),
-            Self::NotRestored(why) => write!(f, "an earlier result holds, but {why}"),
+            Self::Lost(path) => write!(f, "what it made cannot be put back: {path}"),
             Self::Unreadable(what) => write!(f, "what it depends on cannot be read: {what}"),
         }
     }

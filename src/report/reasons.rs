@@ -17,13 +17,12 @@ pub fn json(reason: &Reason) -> Value {
         Reason::Different(Difference { kind, name, .. }) => (Some(kind.name()), Some(&**name)),
         Reason::LastResult(result) => (Some("result"), Some(result.name())),
         Reason::NeedRuns(need) | Reason::NeedDidNotPass(need) => (Some("need"), Some(&**need)),
-        Reason::Lost(path) => (Some("output"), Some(&**path)),
         Reason::Never(_)
         | Reason::Forced
         | Reason::NoCache
         | Reason::First
         | Reason::NotKept(_)
-        | Reason::NotRestored(_)
+        | Reason::Lost(_)
         | Reason::Unreadable(_) => (None, None),
     };
     let (change, from, to) = match reason {

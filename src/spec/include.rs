@@ -10,7 +10,7 @@ use super::error::{Place, Problem, SpecError};
 use super::file::FileRaw;
 use super::map::{Source, SourceMap, Spot};
 use super::nearest::nearest;
-use super::outside::Outside;
+use super::outside::{Outside, beside};
 use super::paths::{self, PathKind, PathMistake, shown};
 use super::source::{Syntax, parse};
 use super::tree::{FileId, Seg};
@@ -133,9 +133,11 @@ impl<'a> Reader<'a> {
 
     fn one(&mut self, file: FileId, path: &Path, at: &Place, name: &str) {
         let Some(real) = self.outside.real(path) else {
-            let near = beside(path).map(|near| match name.rsplit_once('/') {
+            let files = beside(path);
+            let near = path.file_name().and_then(|name| nearest(name.to_str()?, files.iter().map(String::as_str)));
+            let near = near.map(|near| match name.rsplit_once('/') {
                 Some((folder, _)) => format!("{folder}/{near}"),
-                None => near,
+                None => near.to_owned(),
             });
             self.mistakes.push(SpecError::IncludeMissing { at: at.clone(), path: name.to_owned(), near });
             return;
@@ -183,16 +185,6 @@ impl<'a> Reader<'a> {
 pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
-fn beside(path: &Path) -> Option<String> {
-    let names: Vec<String> = std::fs::read_dir(path.parent()?)
-        .ok()?
-        .flatten()
-        .filter(|entry| Syntax::of(&entry.path()).is_some())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// A table of the file in which nothing is said.
@@ -287,6 +279,10 @@ impl Merge<'_> {
         if let Some(part) = part.policies {
             let whole = whole.policies.get_or_insert_with(|| Box::new(empty()));
             once!(self, file, "policies", whole, part, fail_fast, max_parallel, timeout, limits);
+        }
+        if let Some(part) = part.cache {
+            let whole = whole.cache.get_or_insert_with(|| Box::new(empty()));
+            once!(self, file, "cache", whole, part, remote, trust_remote);
         }
     }
 

@@ -10,6 +10,7 @@
 //! its words, `map` the places, `render` what is seen of it. `outside` asks everything that is not in the file itself,
 //! and `looks` has what it was told.
 
+mod cache;
 mod context;
 pub mod de;
 pub mod error;
@@ -36,6 +37,7 @@ mod syntax_error;
 mod task;
 mod toml;
 pub mod tree;
+mod url;
 mod vars;
 mod when;
 mod worker;

@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::cache;
 use super::context::Context;
 use super::error::{Near, Place, Problem, SpecError, in_order};
-use super::file::{self, FileRaw, PoliciesRaw, Scalar, Text};
+use super::file::{self, CacheRaw, FileRaw, PoliciesRaw, Scalar, Text};
 use super::include::{self, Reader};
 use super::looks::Looks;
 use super::map::{SourceMap, Spot};
@@ -21,7 +22,7 @@ use super::vars::{self, BadVar, references};
 use super::when::Facts;
 use super::worker;
 use crate::id::{Id, IdMap, PoolId, TaskId};
-use crate::model::{Fleet, Policies, Pool, Task};
+use crate::model::{CachePolicy, Fleet, Policies, Pool, Task};
 
 /// What to load, and what the outside looks like.
 #[derive(Debug)]
@@ -232,7 +233,13 @@ impl Resolver<'_> {
             workers,
             pools,
             policies,
+            cache: self.cache(whole.cache.as_deref()),
         }
+    }
+
+    fn cache(&self, raw: Option<&CacheRaw>) -> CachePolicy {
+        let Some(raw) = raw else { return CachePolicy::default() };
+        CachePolicy { remote: cache::remote(self.cx, raw) }
     }
 
     fn policies(&self, raw: Option<&PoliciesRaw>) -> (Policies, IdMap<PoolId, Pool>) {

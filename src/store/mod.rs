@@ -3,7 +3,7 @@
 //! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
 //! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
 //! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
-//! results by fingerprint. Knows nothing of tasks or runs beyond their names.
+//! results by fingerprint · `remote` the cache shared with others. Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
 mod copy;
@@ -13,6 +13,7 @@ mod hash;
 mod ignored;
 pub mod outputs;
 mod put;
+pub mod remote;
 pub mod results;
 pub mod scan;
 pub mod state;

@@ -214,7 +214,10 @@ fn an_output_that_the_store_has_lost_is_a_reason_to_run() {
     let fleet = built();
     std::fs::remove_file(fleet.path("app")).expect("it was made");
     std::fs::remove_dir_all(fleet.path(".fleet/store")).expect("it is ours");
-    runs_because(fleet, &["its output `app` is gone, and the store does not have it either"]);
+    let all = reasons(&fleet, "build");
+    assert!(all.len() == 1 && all[0].starts_with("what it made cannot be put back: `app`"), "{all:?}");
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    runs_because(fleet, &all);
 }
 
 const CHAIN: &str = r#"

@@ -287,8 +287,7 @@ fn what_should_exist_is_looked_for_each_time() {
 fn a_path_that_begins_to_leave_the_workspace_is_refused() {
     let outside = tempfile::tempdir().unwrap();
     let tasks = "[tasks.one]\nrun = \"true\"\ninputs = [\"in/a/b.c\", \"in/*.h\"]\noutputs = [\"out/x/y\"]\n";
-    type Change = fn(&Fleet, &Path);
-    let changes: [Change; 4] = [
+    let changes: [fn(&Fleet, &Path); 4] = [
         |fleet, outside| symlink(outside, fleet.path("in")).unwrap(),
         |fleet, outside| {
             fs::create_dir_all(fleet.path("in")).unwrap();

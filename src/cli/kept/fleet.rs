@@ -8,7 +8,8 @@ use crate::id::{Id, IdMap, PoolId, TaskId};
 use crate::model::scorer::{JsonTest, QuorumWord, Source};
 use crate::model::worker::Host;
 use crate::model::{
-    Action, Artifact, Fleet, Need, Policies, Pool, Scorer, ScorerRule, Shell, Task, Trust, Worker, WorkerRequest,
+    Action, Artifact, CacheMode, CachePolicy, CacheRemote, Fleet, Need, Policies, Pool, Scorer, ScorerRule, Shell,
+    Task, Trust, Worker, WorkerRequest,
 };
 use crate::spec::looks::{FileLook, FolderLook, GlobLook, Looks, Stamp};
 
@@ -34,7 +35,7 @@ pub(super) fn take(bytes: &[u8]) -> Option<(Fleet, Graph)> {
     Some((fleet, graph))
 }
 
-record!(Fleet { file, workspace, name, description, seed, labels, metadata, tasks, workers, pools, policies });
+record!(Fleet { file, workspace, name, description, seed, labels, metadata, tasks, workers, pools, policies, cache });
 record!(Task {
     name,
     base,
@@ -80,6 +81,9 @@ choice!(Trust { 0 => Sandbox, 1 => Local, 2 => RemoteVerified, 3 => Operator });
 record!(WorkerRequest { id, labels, capabilities, trust });
 record!(Pool { name, size });
 record!(Policies { fail_fast, max_parallel, timeout });
+record!(CachePolicy { remote });
+record!(CacheRemote { url, mode, token_ref, trusted });
+choice!(CacheMode { 0 => ReadOnly, 1 => ReadWrite });
 record!(Scorer { name, weight, at_least, required, rule });
 choice!(ScorerRule {
     0 => ExitCode { expect },
@@ -138,11 +142,10 @@ impl Code for PoolId {
 impl<I: Id, T: Code> Code for IdMap<I, T> {
     fn put(&self, to: &mut Vec<u8>) {
         (self.len() as u64).put(to);
-        for item in self.values() {
-            item.put(to);
-        }
+        self.values().for_each(|item| item.put(to));
     }
 
+    // On one core, on purpose: a second one spends what it saves on an arena of its own, page by page.
     fn take(from: &mut Reader<'_>) -> Option<Self> {
         Vec::take(from).map(Into::into)
     }

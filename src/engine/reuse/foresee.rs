@@ -4,8 +4,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::{Environments, Made, Reason, Reuse, Rules, Turn, lost, reused_from, unwanted};
+use super::{Environments, Made, Reason, Reuse, Rules, Turn, reused_from, unwanted};
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
@@ -14,6 +15,7 @@ use crate::model::Fleet;
 use crate::plan::explain::Decision;
 use crate::protocol::receipt::{EntryKind, OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
+use crate::store::remote::Remote;
 use crate::store::results::Entry;
 use crate::store::{Root, StateDir, Store};
 use crate::time::Stamp;
@@ -23,6 +25,8 @@ use crate::time::Stamp;
 pub struct Foreseen {
     /// `None` for tasks that are not selected, not wanted, or only run after a failure.
     pub outlooks: IdMap<TaskId, Option<Outlook>>,
+    /// A run would ask the shared cache as well, which is not done here: it may know results that are foreseen to be made.
+    pub asks_remote: bool,
 }
 
 /// What a run would do with one task.
@@ -82,7 +86,8 @@ pub fn foresee(
 ) -> io::Result<Foreseen> {
     let root = Arc::new(Root::open(&fleet.workspace)?);
     let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new());
-    let mut reuse = Reuse::open(fleet, root, state, rules);
+    let mut reuse = Reuse::open(fleet, root, state, rules, (&environments, Arc::new(AtomicBool::new(false))));
+    let asks_remote = reuse.ground.remote.as_ref().is_some_and(Remote::reads);
     // All at once where nothing has to run, as a run does it.
     let mut standing: IdMap<TaskId, Option<Entry>> = IdMap::filled(&fleet.tasks, None);
     for (id, entry) in reuse.standing(fleet, graph, selection, &mut environments) {
@@ -111,7 +116,7 @@ pub fn foresee(
         // A damaged or read-only cache costs time and nothing else.
         let _ = look.reuse.ground.files.save();
     }
-    Ok(Foreseen { outlooks: look.outlooks })
+    Ok(Foreseen { outlooks: look.outlooks, asks_remote })
 }
 
 struct Look<'a> {
@@ -184,7 +189,10 @@ impl Look<'_> {
         let restored: Vec<&OutputRef> = changed.into_iter().map(|at| &entry.outputs[at]).collect();
         if let Some(error) = self.not_in_store(&restored) {
             self.reuse.made[id] = Made::Open;
-            return Outlook { fingerprint: Some(entry.fingerprint), ..Outlook::run(vec![lost(&error)]) };
+            return Outlook {
+                fingerprint: Some(entry.fingerprint),
+                ..Outlook::run(vec![Reason::Lost(error.to_string().into())])
+            };
         }
         self.reuse.made[id] = Made::Outputs(entry.made);
         let restored = restored.into_iter().map(|output| output.path.clone()).collect();
