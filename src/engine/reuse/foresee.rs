@@ -25,7 +25,7 @@ use crate::time::Stamp;
 pub struct Foreseen {
     /// `None` for tasks that are not selected, not wanted, or only run after a failure.
     pub outlooks: IdMap<TaskId, Option<Outlook>>,
-    /// A run would ask the shared cache as well, which is not done here: it may know results that are foreseen to be made.
+    /// A run would ask the shared cache as well, which is not done here.
     pub asks_remote: bool,
 }
 
