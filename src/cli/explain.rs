@@ -274,7 +274,8 @@ pub(super) fn brief(outlook: &Outlook) -> String {
                 n => format!(" (and {} more)", n - 1),
             };
             let text = match reasons.first() {
-                Some(Reason::Never(why)) => format!("always run: {why}"),
+                // "It always runs" is also what `always` says.
+                Some(Reason::Never(why)) => format!("run because {why}"),
                 Some(reason) if if_same.is_some() => format!("may run: {reason}"),
                 Some(reason) => format!("run because {reason}"),
                 None => "run".to_owned(),

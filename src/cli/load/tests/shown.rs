@@ -25,10 +25,10 @@ fn the_plan_for_people() {
        run because it has no earlier result here
     2  lint:aarch64  any worker  requested
        sh: cargo fmt --check …
-       always run: it declares no `inputs`
+       run because it declares no `inputs`
     3  lint:x86_64   any worker  requested
        sh: cargo fmt --check …
-       always run: it declares no `inputs`
+       run because it declares no `inputs`
     4  old           any worker  skipped: os is `linux`, not `macos`
        true
     5* test          here        requested; after build
@@ -36,7 +36,7 @@ fn the_plan_for_people() {
        run because it has no earlier result here
     6* publish       any worker  requested; after lint:x86_64, lint:aarch64, test, old
        ./publish.sh
-       always run: it declares no `inputs`
+       run because it declares no `inputs`
     7  collect       any worker  only after a failure of build
        ./collect.sh
     critical path (*): build → test → publish
