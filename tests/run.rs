@@ -6,6 +6,7 @@
 //! - `cache` what is kept of past runs
 //! - `affected` what a git change touches · `audit` what a traced task read
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
+//! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
 //! - `sharing` a cache of several machines
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
@@ -21,6 +22,7 @@ mod run {
     mod cache;
     mod execution;
     mod exits;
+    mod explain;
     mod judging;
     mod kept_plan;
     mod leftovers;

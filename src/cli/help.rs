@@ -18,7 +18,7 @@ pub(super) const TEMPLATE: &str =
 /// What people come for, and the commands for it. A test holds it to the commands there are.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run"]),
-    ("Look before you run", &["check", "plan", "list", "graph"]),
+    ("Look before you run", &["check", "plan", "explain", "list", "graph"]),
     ("Look at what happened", &["status", "logs", "receipts"]),
     ("What is kept", &["cache", "gc"]),
     ("More", &["schema", "help"]),
@@ -122,6 +122,7 @@ mod tests {
     Look before you run:
       check     Look for mistakes in a fleet file and run nothing
       plan      Show what would run: in which order, where, and why
+      explain   Say why tasks would run, or which results would be reused
       list      List the tasks of a fleet file
       graph     Show who waits for whom
 

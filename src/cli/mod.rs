@@ -8,6 +8,7 @@ pub mod args;
 mod audit;
 pub mod cache;
 pub mod check;
+pub mod explain;
 mod fields;
 pub mod gc;
 pub mod git;
@@ -53,6 +54,7 @@ pub enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Plan(plan::PlanArgs),
+    Explain(explain::ExplainArgs),
     List(list::ListArgs),
     Graph(graph::GraphArgs),
     Status(status::StatusArgs),
@@ -132,6 +134,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(args, shell),
         Command::Run(args) => run::run(args, shell),
         Command::Plan(args) => plan::run(args, shell),
+        Command::Explain(args) => explain::run(args, shell),
         Command::List(args) => list::run(args, shell),
         Command::Graph(args) => graph::run(args, shell),
         Command::Status(args) => shown(|out| status::run(args, out)),

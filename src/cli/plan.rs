@@ -10,7 +10,8 @@ use super::affected::AffectedArgs;
 use super::args::Source;
 use super::fields::{self, FIELDS};
 use super::load::{self, Ready};
-use super::{Shell, Trouble};
+use super::{Shell, Trouble, explain};
+use crate::engine::reuse::{Foreseen, Rules, foresee};
 use crate::graph::EdgeKind;
 use crate::id::TaskId;
 use crate::model::Action;
@@ -19,6 +20,7 @@ use crate::policy::ExitCode;
 use crate::report::Paint;
 use crate::report::color::Color;
 use crate::spec::{Origin, Seg};
+use crate::store::StateDir;
 
 /// Show what would run: in which order, where, and why
 #[derive(Args, Debug)]
@@ -44,7 +46,7 @@ pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let mut ready = load::open(&args.source, &args.words, &args.except, shell)?;
     args.affected.narrow(&mut ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    show(&ready, args.json, shell.stdout(), &mut out)?;
+    show(&ready, Rules::default(), args.json, shell.stdout(), &mut out)?;
     out.flush()?;
     Ok(ready.exit())
 }
@@ -53,17 +55,20 @@ pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn show(ready: &Ready, as_json: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+pub fn show(ready: &Ready, rules: Rules, as_json: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     // Loading has found a worker for every task, so this fails for no fleet that is ready.
     let plan = plan::plan(&ready.fleet, &ready.graph, &ready.selection)
         .map_err(|_| io::Error::other("a task of the plan has no worker"))?;
-    let page = Page { ready, plan: &plan };
+    let state = StateDir::of(&ready.fleet.workspace);
+    let foreseen = foresee(&ready.fleet, &ready.graph, &ready.selection, &state, rules, false)?;
+    let page = Page { ready, plan: &plan, foreseen: &foreseen };
     if as_json { page.json(out) } else { page.human(paint, out) }
 }
 
 struct Page<'a> {
     ready: &'a Ready,
     plan: &'a Plan,
+    foreseen: &'a Foreseen,
 }
 
 /// Widest column of names; a longer name pushes its own line only.
@@ -102,6 +107,9 @@ impl Page<'_> {
             )?;
             let indent = digits + 2;
             writeln!(out, "{:indent$}{}", "", paint.color(Color::Dim, self.command(step.task)))?;
+            if let Some(outlook) = &self.foreseen.outlooks[step.task] {
+                writeln!(out, "{:indent$}{}", "", explain::brief(outlook))?;
+            }
         }
         if self.plan.critical_path.len() > 1 {
             let path: Vec<&str> = self.plan.critical_path.iter().map(|task| self.name(*task)).collect();
@@ -278,6 +286,9 @@ impl Page<'_> {
         });
         if let Some(affected) = &self.ready.affected {
             step["affected"] = affected.reason(fleet, id);
+        }
+        if let Some(step) = step.as_object_mut() {
+            step.extend(explain::decided(self.foreseen.outlooks[id].as_ref()));
         }
         step
     }

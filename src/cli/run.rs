@@ -110,12 +110,14 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         // A closed standard error is no reason not to run.
         let _ = writeln!(io::stderr(), "warning: {text}");
     }
+    let mut reuse = args.reuse(&ready.fleet, &ready.graph)?;
     if args.dry_run {
-        plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        plan::show(&ready, reuse, args.json, shell.stdout(), &mut out)?;
+        out.flush()?;
         return Ok(ExitCode::Passed);
     }
     let audit = args.audit_inputs.as_ref().map(|task| audit::prepare(task, &ready)).transpose()?;
-    let mut reuse = args.reuse(&ready.fleet, &ready.graph)?;
     if let Some(audit) = &audit {
         reuse.forced = reuse.forced.with(audit.task);
     }
@@ -229,7 +231,7 @@ impl RunArgs {
             explain: self.explain,
         });
         let sinks = Sinks::default().with(human);
-        if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }
+        if self.json { sinks.with(Json::new(Box::new(io::stdout())).explaining(self.explain)) } else { sinks }
     }
 
     fn wants_live(&self, terminal: bool, term: Option<&str>) -> bool {

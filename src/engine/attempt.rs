@@ -156,6 +156,9 @@ impl Engine<'_> {
             let read = move || launch::read(&fleet, id, &ground, &store, turn);
             self.inbox.spawn(move || Finished::Prepared { n, prepared: read() });
         } else {
+            if let Some(reason) = self.reuse.never(task) {
+                self.emit(Event::Explained { task: id, reasons: &[reason] });
+            }
             self.launch(n);
         }
     }

@@ -2,6 +2,8 @@
 //! have changed; asked again of a task when its turn comes, when what it needs has run; and told of every new result.
 //! What could be wrong with what is reused is looked at here: contents by the stat cache, outputs before they count.
 
+mod foresee;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -16,7 +18,7 @@ use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
 use crate::id::{IdMap, TaskId};
 use crate::model::{Fleet, Task};
-use crate::plan::explain::{self, Decision, Last, Reason};
+use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
 use crate::protocol::receipt::{OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
@@ -24,6 +26,8 @@ use crate::store::remote::{Remote, RemoteEntry, Token};
 use crate::store::results::{Entry, Results};
 use crate::store::{Files, Root, Scan, ScanError, StateDir, Store, scan};
 use crate::time::Stamp;
+
+pub use foresee::{Counted, Foreseen, LastRun, Outlook, foresee};
 
 /// Folder of what can be made again, in the state directory.
 const CACHE: &str = "cache";
@@ -159,11 +163,8 @@ impl Reuse {
     /// What the task is to be asked when its turn comes.
     pub(super) fn turn(&self, fleet: &Fleet, id: TaskId, environments: &mut Environments) -> Turn {
         let task = &fleet.tasks[id];
-        if self.rules.off {
-            return Turn::Always(Reason::NoCache);
-        }
-        if let Some(why) = fingerprint::never_reusable(task) {
-            return Turn::Always(Reason::Never(why));
+        if let Some(reason) = self.never(task) {
+            return Turn::Always(reason);
         }
         let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| match self.made[need.task] {
             Made::Outputs(digest) => Ok((fleet.tasks[need.task].name.clone(), digest)),
@@ -175,6 +176,14 @@ impl Reuse {
         };
         let given = given(fleet, task, needs, environments);
         if self.rules.forced.has(id) { Turn::Run(given, Reason::Forced) } else { Turn::Ask(given) }
+    }
+
+    /// Why no result of the task can be reused, whatever it depends on.
+    pub(super) fn never(&self, task: &Task) -> Option<Reason> {
+        if self.rules.off {
+            return Some(Reason::NoCache);
+        }
+        fingerprint::never_reusable(task).map(Reason::Never)
     }
 
     /// A task is settled; `None` when it did not pass.
@@ -464,91 +473,4 @@ impl Ground {
 /// Where a reused result comes from.
 pub(super) fn reused_from(entry: &Entry) -> ReusedFrom {
     ReusedFrom { run_id: entry.run.clone(), journal_seq: entry.seq, attempt: entry.attempt, remote: entry.remote }
-}
-
-/// What a run would do with each selected task, without doing it.
-#[derive(Debug)]
-pub struct Foreseen {
-    /// `None` for tasks that are not selected or not wanted.
-    pub decisions: IdMap<TaskId, Option<Decision>>,
-}
-
-/// Looks at all selected tasks as a run would.
-///
-/// # Errors
-/// When the workspace cannot be opened.
-pub fn foresee(
-    fleet: &Fleet,
-    graph: &Graph,
-    selection: &Selection,
-    state: &StateDir,
-    rules: Rules,
-) -> io::Result<Foreseen> {
-    let root = Arc::new(Root::open(&fleet.workspace)?);
-    let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new());
-    let mut reuse = Reuse::open(fleet, root, state, rules, (&environments, Arc::default()));
-    let mut decisions: IdMap<TaskId, Option<Decision>> = IdMap::filled(&fleet.tasks, None);
-    for &id in graph.order() {
-        let task = &fleet.tasks[id];
-        if !selection.contains(id) {
-            continue;
-        }
-        if task.unwanted.is_some() {
-            reuse.settled(id, Some(unwanted()));
-            continue;
-        }
-        let decision = reuse.foresee(fleet, graph, id, &decisions, &mut environments);
-        decisions[id] = Some(decision);
-    }
-    // A damaged or read-only cache costs time and nothing else.
-    let _ = reuse.ground.files.save();
-    Ok(Foreseen { decisions })
-}
-
-impl Reuse {
-    fn foresee(
-        &mut self,
-        fleet: &Fleet,
-        graph: &Graph,
-        id: TaskId,
-        decisions: &IdMap<TaskId, Option<Decision>>,
-        environments: &mut Environments,
-    ) -> Decision {
-        let task = &fleet.tasks[id];
-        // What runs first may make anything; suppose that it makes what it made last, and say so.
-        let running: Vec<TaskId> = graph.needs(id).iter().map(|edge| edge.from).collect();
-        let runs = |need: &TaskId| matches!(decisions[*need], Some(Decision::Run(_)));
-        let running: Vec<TaskId> = running.into_iter().filter(runs).collect();
-        let given = match self.turn(fleet, id, environments) {
-            Turn::Ask(given) => Some(given),
-            Turn::Run(_, reason) => return Decision::Run(vec![reason]),
-            Turn::Always(reason @ Reason::NeedDidNotPass(_)) if running.is_empty() => {
-                return Decision::Run(vec![reason]);
-            }
-            Turn::Always(Reason::NeedDidNotPass(_)) => None,
-            Turn::Always(reason) => return Decision::Run(vec![reason]),
-        };
-        let mut reasons: Vec<Reason> =
-            running.iter().map(|need| Reason::NeedRuns(fleet.tasks[*need].name.clone())).collect();
-        let Some(given) = given.or_else(|| self.supposed(fleet, id, environments)) else {
-            return Decision::Run(reasons);
-        };
-        match self.ground.look(task, given) {
-            Err(error) => reasons.push(Reason::Unreadable(error.to_string().into())),
-            Ok((looked, _)) => {
-                let found = looked.fingerprint.and_then(|print| self.ground.results(|results| results.find(&print)));
-                match found {
-                    Some(entry) if running.is_empty() => {
-                        self.made[id] = Made::Outputs(entry.made);
-                        let restored = outputs::changed(&self.ground.files, &entry.outputs);
-                        let restored = restored.into_iter().map(|at| entry.outputs[at].path.clone()).collect();
-                        return Decision::Reuse { from: reused_from(&entry), restored };
-                    }
-                    Some(_) => {}
-                    None => reasons.extend(self.ground.reasons(task, &looked)),
-                }
-            }
-        }
-        Decision::Run(reasons)
-    }
 }
