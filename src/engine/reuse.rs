@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::environment::Environments;
 use super::launch::{cwd, search_path};
+use super::preflight::lacking;
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
@@ -143,7 +144,7 @@ impl Reuse {
             Ok(needs) => needs,
             Err(reason) => return Turn::Always(reason),
         };
-        let given = given(fleet, task, needs, environments);
+        let given = given(fleet, &self.ground.files, task, needs, environments);
         if self.rules.forced.has(id) { Turn::Run(given, Reason::Forced) } else { Turn::Ask(given) }
     }
 
@@ -200,8 +201,11 @@ impl Reuse {
         let is_asked = |part: Part| matches!(part, Part::Target | Part::NeededBy(_));
         let asked: Vec<(TaskId, Given)> = selection
             .tasks()
-            .filter(|id| is_asked(selection.part(*id)) && self.may_stand(fleet, *id))
-            .filter_map(|id| Some((id, self.supposed(fleet, id, environments)?)))
+            .filter(|id| is_asked(selection.part(*id)))
+            .filter_map(|id| {
+                let may = self.may_stand(fleet, id, environments);
+                Some((id, may.then(|| self.supposed(fleet, id, environments))??))
+            })
             .collect();
         let ground = &self.ground;
         let hold = |(id, given): &(TaskId, Given)| ground.holds(&fleet.tasks[*id], given.clone());
@@ -227,9 +231,13 @@ impl Reuse {
         standing
     }
 
-    fn may_stand(&self, fleet: &Fleet, id: TaskId) -> bool {
+    /// What lacks something that it requires is told so at its turn, changed or not.
+    fn may_stand(&self, fleet: &Fleet, id: TaskId, environments: &mut Environments) -> bool {
         let task = &fleet.tasks[id];
-        task.unwanted.is_none() && fingerprint::never_reusable(task).is_none() && !self.rules.forced.has(id)
+        task.unwanted.is_none()
+            && fingerprint::never_reusable(task).is_none()
+            && !self.rules.forced.has(id)
+            && lacking(fleet, task, self.ground.files.root(), environments).is_empty()
     }
 
     /// What decides about a task if all it needs made what it made last.
@@ -245,7 +253,7 @@ impl Reuse {
             Some((needed.name.clone(), made))
         };
         let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| last(need.task));
-        Some(given(fleet, task, needs.collect::<Option<Vec<_>>>()?, environments))
+        Some(given(fleet, &self.ground.files, task, needs.collect::<Option<Vec<_>>>()?, environments))
     }
 }
 
@@ -254,7 +262,13 @@ pub(super) fn unwanted() -> Digest {
     Digest::of(b"unwanted")
 }
 
-fn given(fleet: &Fleet, task: &Task, needs: Vec<(Box<str>, Digest)>, environments: &mut Environments) -> Given {
+fn given(
+    fleet: &Fleet,
+    files: &Files,
+    task: &Task,
+    needs: Vec<(Box<str>, Digest)>,
+    environments: &mut Environments,
+) -> Given {
     let mut given = Given { needs, ..Given::default() };
     if !task.pass_env.is_empty() {
         given.passed = environments.passed(&task.pass_env);
@@ -265,17 +279,23 @@ fn given(fleet: &Fleet, task: &Task, needs: Vec<(Box<str>, Digest)>, environment
         for tool in &task.tools {
             let found: Option<PathBuf> = environments.program(tool, &path, &cwd);
             let place = found.as_deref().map_or_else(String::new, |path| path.display().to_string());
-            given.tools.push((tool.clone(), place, found.as_deref().map_or_else(|| Digest::of(b""), identity)));
+            let digest = found.as_deref().map_or_else(|| Digest::of(b""), |path| identity(files, path));
+            given.tools.push((tool.clone(), place, digest));
         }
     }
     given
 }
 
-/// Which program a path is, as far as a look at it tells: an upgrade changes its size or its times.
-fn identity(path: &Path) -> Digest {
+/// Which program a path is: its bytes. Packages that are built reproducibly have one time in all their versions, and
+/// often one size.
+fn identity(files: &Files, path: &Path) -> Digest {
     use std::os::unix::fs::MetadataExt;
-    let text = std::fs::metadata(path).map(|m| format!("{} {} {}", m.len(), m.mtime(), m.mtime_nsec()));
-    Digest::of(text.unwrap_or_default().as_bytes())
+    files.program(path).unwrap_or_else(|| {
+        // It may be run and not read: an upgrade at least is another file.
+        let text = std::fs::metadata(path)
+            .map(|m| format!("{} {} {} {} {}", m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ino()));
+        Digest::of(text.unwrap_or_default().as_bytes())
+    })
 }
 
 impl Looked {
@@ -341,7 +361,34 @@ impl Ground {
         let (looked, unmatched) = self.look(task, given).ok()?;
         let entry = self.results(|results| results.find(&looked.fingerprint?))?;
         // What matches nothing is worth a warning, which only the slower way gives.
-        (unmatched.is_empty() && outputs::changed(&self.files, &entry.outputs).is_empty()).then_some(entry)
+        let holds = unmatched.is_empty()
+            && outputs::changed(&self.files, &entry.outputs).is_empty()
+            && self.leftover(task, &entry, true).is_none();
+        holds.then_some(entry)
+    }
+
+    /// What lies where the outputs of an earlier result go, and is none of them: a later result may have left it, and
+    /// whoever reads the whole folder would read a mixture of both. Only the task itself can clear it away, so it runs.
+    /// Where the last result is whole nothing else has been made since, and nobody has to look.
+    fn leftover(&self, task: &Task, entry: &Entry, is_whole: bool) -> Option<Reason> {
+        let made = |path: &str| entry.outputs.binary_search_by(|output| (*output.path).cmp(path)).is_ok();
+        let is_last = |results: &Results| results.last_made(&task.name).is_some_and(|last| last.0 == entry.fingerprint);
+        if task.outputs.iter().all(|pattern| made(pattern)) || is_whole && self.results(is_last) {
+            return None;
+        }
+        // A folder whose files are gone is where they will be put back.
+        let is_emptied = |folder: &str| {
+            let within = format!("{folder}/");
+            let at = entry.outputs.partition_point(|output| *output.path < *within);
+            entry.outputs.get(at).is_some_and(|output| output.path.starts_with(&within))
+        };
+        match Scan::new(&task.outputs).and_then(|patterns| outputs::capture(&self.files, &patterns)) {
+            Ok(found) => {
+                let mut paths = found.outputs.into_iter().map(|output| output.path);
+                paths.find(|path| !made(path) && !is_emptied(path)).map(Reason::Leftover)
+            }
+            Err(error) => Some(Reason::Unreadable(error.to_string().into())),
+        }
     }
 
     /// Looks for an earlier result of a task as it was looked at, and puts its outputs back.
@@ -350,6 +397,9 @@ impl Ground {
             return Answer::Run(self.reasons(task, looked));
         };
         let missing = outputs::changed(&self.files, &entry.outputs);
+        if let Some(reason) = self.leftover(task, &entry, missing.is_empty()) {
+            return Answer::Run(vec![reason]);
+        }
         match outputs::restore(&self.files, store, &entry.outputs, &missing) {
             Ok(()) => Answer::Holds(Box::new(entry)),
             Err(error) => Answer::Run(vec![lost(&error)]),

@@ -52,7 +52,7 @@ pub(super) fn path(root: &Root, path: &str, piece: &mut Vec<u8>) -> Result<Hashe
     Ok(Hashed { digest, bytes, stat: before, steady: before == after && bytes == before.size })
 }
 
-fn read(file: &mut File, size: u64, piece: &mut Vec<u8>) -> io::Result<(Digest, u64)> {
+pub(super) fn read(file: &mut File, size: u64, piece: &mut Vec<u8>) -> io::Result<(Digest, u64)> {
     if size >= ADVISE_BYTES {
         // Only advice: without it the same bytes come, later.
         let _ = rustix::fs::fadvise(&*file, 0, None, Advice::Sequential);
