@@ -226,6 +226,17 @@ fn a_need_that_failed_and_was_forgiven_is_no_ground_to_stand_on() {
 }
 
 #[test]
+fn a_pass_does_not_outlive_the_leave_to_write() {
+    let task = "[tasks.t]\ninputs = []\nsh = 'echo 1 > a'\nwritable_paths = ['a']\n";
+    let fleet = Fleet::of(task).run(["run"]).passes().ran("t").then();
+    fleet.run(["run"]).passes().reused("t");
+    fleet.reword("writable_paths = ['a']", "writable_paths = ['b']");
+    fleet.run(["run"]).fails_with(1).ran("t").says("`a` was written, which is outside its writable_paths");
+    fleet.reword("writable_paths = ['b']", "writable_paths = ['a']");
+    fleet.run(["run"]).passes().reused("t");
+}
+
+#[test]
 fn explain_names_the_reasons() {
     let fleet = Fleet::of(
         "[tasks.t]\ninputs = ['*.in']\nenv = { LEVEL = '1' }\nrun = 'true'\n[tasks.u]\nneeds = ['v']\ninputs = []\nrun = 'true'\n\
