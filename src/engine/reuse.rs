@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use rayon::prelude::*;
 
@@ -18,7 +18,7 @@ use crate::id::{IdMap, TaskId};
 use crate::model::{Fleet, Task};
 use crate::plan::explain::{self, Decision, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
-use crate::protocol::receipt::{OutputRef, ReusedFrom};
+use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom};
 use crate::store::outputs::{self, RestoreError};
 use crate::store::results::{Entry, Results};
 use crate::store::{Files, Root, Scan, ScanError, StateDir, Store};
@@ -71,6 +71,9 @@ enum Made {
 pub(super) struct Ground {
     pub files: Files,
     results: RwLock<Results>,
+    state: PathBuf,
+    /// Opened for the first result that has artifacts.
+    store: OnceLock<Option<Store>>,
 }
 
 /// All that a run knows about reuse.
@@ -124,7 +127,8 @@ impl Reuse {
         let cache = state.path().join(CACHE);
         let files = Files::open(root, Some(&cache), !rules.rehash);
         let results = RwLock::new(Results::open(&cache));
-        Self { ground: Arc::new(Ground { files, results }), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
+        let ground = Ground { files, results, state: state.path().to_owned(), store: OnceLock::new() };
+        Self { ground: Arc::new(ground), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
     }
 
     /// What the task is to be asked when its turn comes.
@@ -362,9 +366,22 @@ impl Ground {
         let entry = self.results(|results| results.find(&looked.fingerprint?))?;
         // What matches nothing is worth a warning, which only the slower way gives.
         let holds = unmatched.is_empty()
+            && self.lost_artifact(&entry).is_none()
             && outputs::changed(&self.files, &entry.outputs).is_empty()
             && self.leftover(task, &entry, true).is_none();
         holds.then_some(entry)
+    }
+
+    /// An artifact that the store does not have any more. A receipt that names it would promise what nobody can get.
+    fn lost_artifact(&self, entry: &Entry) -> Option<Reason> {
+        let first = entry.artifacts.first()?;
+        let Some(store) = self.store.get_or_init(|| Store::open(&self.state).ok()) else {
+            return Some(Reason::Lost(first.path.clone()));
+        };
+        let is_lost = |artifact: &&ArtifactRef| {
+            artifact.checksum.zip(artifact.size_bytes).is_some_and(|(digest, bytes)| !store.has(&digest, bytes))
+        };
+        entry.artifacts.iter().find(is_lost).map(|artifact| Reason::Lost(artifact.path.clone()))
     }
 
     /// What lies where the outputs of an earlier result go, and is none of them: a later result may have left it, and
@@ -397,7 +414,8 @@ impl Ground {
             return Answer::Run(self.reasons(task, looked));
         };
         let missing = outputs::changed(&self.files, &entry.outputs);
-        if let Some(reason) = self.leftover(task, &entry, missing.is_empty()) {
+        let obstacle = self.lost_artifact(&entry).or_else(|| self.leftover(task, &entry, missing.is_empty()));
+        if let Some(reason) = obstacle {
             return Answer::Run(vec![reason]);
         }
         match outputs::restore(&self.files, store, &entry.outputs, &missing) {

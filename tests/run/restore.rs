@@ -235,6 +235,20 @@ fn a_state_directory_without_store_or_cache_or_anything_is_one_where_everything_
 }
 
 #[test]
+fn a_receipt_names_no_artifact_that_nobody_has() {
+    let fleet =
+        Fleet::of("[tasks.t]\ninputs = []\nsh = 'echo report > r'\nartifacts = [{ path = 'r', kind = 'report' }]\n");
+    let fleet = fleet.run(["run"]).passes().ran("t").then();
+    let path = blob(&fleet, "report\n");
+    fleet.run(["run"]).passes().reused("t");
+    assert_eq!(fleet.receipt("t")["artifacts"][0]["path"], "r");
+    fs::remove_file(&path).expect("it is ours");
+    fleet.run(["run", "--explain"]).passes().ran("t").says("its output `r` is gone, and the store does not have it");
+    blob(&fleet, "report\n");
+    fleet.run(["run"]).passes().reused("t");
+}
+
+#[test]
 fn damaged_results_cost_a_run() {
     for file in ["results", "files"] {
         let fleet = made();
