@@ -9,6 +9,8 @@
 //! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
 //! - `sharing` a cache of several machines
+//! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
+//!   tools miss
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
@@ -30,9 +32,12 @@ mod run {
     mod outcome;
     mod reading;
     mod records;
+    mod restore;
+    mod reuse;
     mod sharing;
     mod signals;
     mod support;
     mod terminal;
     mod time;
+    mod traps;
 }

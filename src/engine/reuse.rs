@@ -7,12 +7,13 @@ mod foresee;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use rayon::prelude::*;
 
 use super::environment::Environments;
 use super::launch::{cwd, search_path};
+use super::preflight::lacking;
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
@@ -20,7 +21,7 @@ use crate::id::{IdMap, TaskId};
 use crate::model::{Fleet, Task};
 use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
-use crate::protocol::receipt::{OutputRef, ReusedFrom, TaskResult};
+use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
 use crate::store::remote::{Remote, RemoteEntry, Token};
 use crate::store::results::{Entry, Results};
@@ -89,6 +90,9 @@ pub(super) struct Ground {
     results: RwLock<Results>,
     /// The cache shared with others, where the file names one.
     pub remote: Option<Remote>,
+    state: PathBuf,
+    /// Opened for the first result that has artifacts.
+    store: OnceLock<Option<Store>>,
 }
 
 /// All that a run knows about reuse.
@@ -153,11 +157,8 @@ impl Reuse {
         });
         let files = Files::open(root, Some(&cache), !rules.rehash);
         let results = RwLock::new(Results::open(&cache));
-        Self {
-            ground: Arc::new(Ground { files, results, remote }),
-            rules,
-            made: IdMap::filled(&fleet.tasks, Made::Open),
-        }
+        let ground = Ground { files, results, remote, state: state.path().to_owned(), store: OnceLock::new() };
+        Self { ground: Arc::new(ground), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
     }
 
     /// What the task is to be asked when its turn comes.
@@ -174,7 +175,7 @@ impl Reuse {
             Ok(needs) => needs,
             Err(reason) => return Turn::Always(reason),
         };
-        let given = given(fleet, task, needs, environments);
+        let given = given(fleet, &self.ground.files, task, needs, environments);
         if self.rules.forced.has(id) { Turn::Run(given, Reason::Forced) } else { Turn::Ask(given) }
     }
 
@@ -239,8 +240,11 @@ impl Reuse {
         let is_asked = |part: Part| matches!(part, Part::Target | Part::NeededBy(_));
         let asked: Vec<(TaskId, Given)> = selection
             .tasks()
-            .filter(|id| is_asked(selection.part(*id)) && self.may_stand(fleet, *id))
-            .filter_map(|id| Some((id, self.supposed(fleet, id, environments)?)))
+            .filter(|id| is_asked(selection.part(*id)))
+            .filter_map(|id| {
+                let may = self.may_stand(fleet, id, environments);
+                Some((id, may.then(|| self.supposed(fleet, id, environments))??))
+            })
             .collect();
         let ground = &self.ground;
         let hold = |(id, given): &(TaskId, Given)| ground.holds(&fleet.tasks[*id], given.clone());
@@ -266,9 +270,13 @@ impl Reuse {
         standing
     }
 
-    fn may_stand(&self, fleet: &Fleet, id: TaskId) -> bool {
+    /// What lacks something that it requires is told so at its turn, changed or not.
+    fn may_stand(&self, fleet: &Fleet, id: TaskId, environments: &mut Environments) -> bool {
         let task = &fleet.tasks[id];
-        task.unwanted.is_none() && fingerprint::never_reusable(task).is_none() && !self.rules.forced.has(id)
+        task.unwanted.is_none()
+            && fingerprint::never_reusable(task).is_none()
+            && !self.rules.forced.has(id)
+            && lacking(fleet, task, self.ground.files.root(), environments).is_empty()
     }
 
     /// What decides about a task if all it needs made what it made last.
@@ -284,7 +292,7 @@ impl Reuse {
             Some((needed.name.clone(), made))
         };
         let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| last(need.task));
-        Some(given(fleet, task, needs.collect::<Option<Vec<_>>>()?, environments))
+        Some(given(fleet, &self.ground.files, task, needs.collect::<Option<Vec<_>>>()?, environments))
     }
 }
 
@@ -293,7 +301,13 @@ pub(super) fn unwanted() -> Digest {
     Digest::of(b"unwanted")
 }
 
-fn given(fleet: &Fleet, task: &Task, needs: Vec<(Box<str>, Digest)>, environments: &mut Environments) -> Given {
+fn given(
+    fleet: &Fleet,
+    files: &Files,
+    task: &Task,
+    needs: Vec<(Box<str>, Digest)>,
+    environments: &mut Environments,
+) -> Given {
     let mut given = Given { needs, ..Given::default() };
     if !task.pass_env.is_empty() {
         given.passed = environments.passed(&task.pass_env);
@@ -304,17 +318,23 @@ fn given(fleet: &Fleet, task: &Task, needs: Vec<(Box<str>, Digest)>, environment
         for tool in &task.tools {
             let found: Option<PathBuf> = environments.program(tool, &path, &cwd);
             let place = found.as_deref().map_or_else(String::new, |path| path.display().to_string());
-            given.tools.push((tool.clone(), place, found.as_deref().map_or_else(|| Digest::of(b""), identity)));
+            let digest = found.as_deref().map_or_else(|| Digest::of(b""), |path| identity(files, path));
+            given.tools.push((tool.clone(), place, digest));
         }
     }
     given
 }
 
-/// Which program a path is, as far as a look at it tells: an upgrade changes its size or its times.
-fn identity(path: &Path) -> Digest {
+/// Which program a path is: its bytes. Packages that are built reproducibly have one time in all their versions, and
+/// often one size.
+fn identity(files: &Files, path: &Path) -> Digest {
     use std::os::unix::fs::MetadataExt;
-    let text = std::fs::metadata(path).map(|m| format!("{} {} {}", m.len(), m.mtime(), m.mtime_nsec()));
-    Digest::of(text.unwrap_or_default().as_bytes())
+    files.program(path).unwrap_or_else(|| {
+        // It may be run and not read: an upgrade at least is another file.
+        let text = std::fs::metadata(path)
+            .map(|m| format!("{} {} {} {} {}", m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ino()));
+        Digest::of(text.unwrap_or_default().as_bytes())
+    })
 }
 
 impl Looked {
@@ -379,7 +399,47 @@ impl Ground {
         let (looked, unmatched) = self.look(task, given).ok()?;
         let entry = self.results(|results| results.find(&looked.fingerprint?))?;
         // What matches nothing is worth a warning, which only the slower way gives.
-        (unmatched.is_empty() && outputs::changed(&self.files, &entry.outputs).is_empty()).then_some(entry)
+        let holds = unmatched.is_empty()
+            && self.lost_artifact(&entry).is_none()
+            && outputs::changed(&self.files, &entry.outputs).is_empty()
+            && self.leftover(task, &entry, true).is_none();
+        holds.then_some(entry)
+    }
+
+    /// An artifact that the store does not have any more. A receipt that names it would promise what nobody can get.
+    fn lost_artifact(&self, entry: &Entry) -> Option<Reason> {
+        let first = entry.artifacts.first()?;
+        let Some(store) = self.store.get_or_init(|| Store::open(&self.state).ok()) else {
+            return Some(no_artifact(&first.path));
+        };
+        let is_lost = |artifact: &&ArtifactRef| {
+            artifact.checksum.zip(artifact.size_bytes).is_some_and(|(digest, bytes)| !store.has(&digest, bytes))
+        };
+        entry.artifacts.iter().find(is_lost).map(|artifact| no_artifact(&artifact.path))
+    }
+
+    /// What lies where the outputs of an earlier result go, and is none of them: a later result may have left it, and
+    /// whoever reads the whole folder would read a mixture of both. Only the task itself can clear it away, so it runs.
+    /// Where the last result is whole nothing else has been made since, and nobody has to look.
+    fn leftover(&self, task: &Task, entry: &Entry, is_whole: bool) -> Option<Reason> {
+        let made = |path: &str| entry.outputs.binary_search_by(|output| (*output.path).cmp(path)).is_ok();
+        let is_last = |results: &Results| results.last_made(&task.name).is_some_and(|last| last.0 == entry.fingerprint);
+        if task.outputs.iter().all(|pattern| made(pattern)) || is_whole && self.results(is_last) {
+            return None;
+        }
+        // A folder whose files are gone is where they will be put back.
+        let is_emptied = |folder: &str| {
+            let within = format!("{folder}/");
+            let at = entry.outputs.partition_point(|output| *output.path < *within);
+            entry.outputs.get(at).is_some_and(|output| output.path.starts_with(&within))
+        };
+        match Scan::new(&task.outputs).and_then(|patterns| outputs::capture(&self.files, &patterns)) {
+            Ok(found) => {
+                let mut paths = found.outputs.into_iter().map(|output| output.path);
+                paths.find(|path| !made(path) && !is_emptied(path)).map(Reason::Leftover)
+            }
+            Err(error) => Some(Reason::Unreadable(error.to_string().into())),
+        }
     }
 
     /// Looks for an earlier result of a task as it was looked at, and puts its outputs back.
@@ -389,17 +449,21 @@ impl Ground {
         let Some(entry) = ours.or_else(|| self.fetched(task, looked)) else {
             return Answer::Run(self.reasons(task, looked));
         };
-        match self.put_back(&entry, store) {
+        let missing = outputs::changed(&self.files, &entry.outputs);
+        if let Some(reason) = self.leftover(task, &entry, missing.is_empty()) {
+            return Answer::Run(vec![reason]);
+        }
+        let back = self.put_back(&entry, &missing, store).map_err(|error| Reason::Lost(error.to_string().into()));
+        match back.and_then(|()| self.lost_artifact(&entry).map_or(Ok(()), Err)) {
             Ok(()) => Answer::Holds(Box::new(entry)),
-            Err(error) => Answer::Run(vec![Reason::Lost(error.to_string().into())]),
+            Err(reason) => Answer::Run(vec![reason]),
         }
     }
 
     /// Puts missing outputs in their places; what the store lacks, the shared cache may have.
-    fn put_back(&self, entry: &Entry, store: &Store) -> Result<(), RestoreError> {
-        let missing = outputs::changed(&self.files, &entry.outputs);
+    fn put_back(&self, entry: &Entry, missing: &[usize], store: &Store) -> Result<(), RestoreError> {
         let Some(remote) = self.remote.as_ref().filter(|remote| remote.reads()) else {
-            return outputs::restore(&self.files, store, &entry.outputs, &missing);
+            return outputs::restore(&self.files, store, &entry.outputs, missing);
         };
         if entry.remote {
             let wanted: Vec<OutputRef> = missing.iter().map(|at| entry.outputs[*at].clone()).collect();
@@ -411,7 +475,7 @@ impl Ground {
         }
         match outputs::restore(&self.files, store, &entry.outputs, &missing) {
             Err(_) if !entry.remote && remote.fetch_blobs(store, &entry.outputs) => {
-                outputs::restore(&self.files, store, &entry.outputs, &missing)
+                outputs::restore(&self.files, store, &entry.outputs, missing)
             }
             result => result,
         }
@@ -468,6 +532,10 @@ impl Ground {
         let first = differences.first().map_or_else(String::new, ToString::to_string);
         Some(format!("{first} while it ran"))
     }
+}
+
+fn no_artifact(path: &str) -> Reason {
+    Reason::Lost(format!("the store does not have its artifact `{path}`").into())
 }
 
 /// Where a reused result comes from.

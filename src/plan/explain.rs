@@ -39,6 +39,8 @@ pub enum Reason {
     NeedRuns(Box<str>),
     /// An output has to be put back and cannot be, for this reason.
     Lost(Box<str>),
+    /// Where its outputs go is something that the earlier result does not have: it would be taken for one of them.
+    Leftover(Box<str>),
     /// What it depends on cannot be read.
     Unreadable(Box<str>),
 }
@@ -84,6 +86,7 @@ impl Reason {
             Self::NeedDidNotPass(_) => "need_did_not_pass",
             Self::NeedRuns(_) => "need_runs",
             Self::Lost(_) => "output_lost",
+            Self::Leftover(_) => "output_left_over",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -102,6 +105,9 @@ impl fmt::Display for Reason {
             Self::NeedDidNotPass(need) => write!(f, "it needs `{need}`, which did not pass"),
             Self::NeedRuns(need) => write!(f, "it needs `{need}`, which runs first"),
             Self::Lost(path) => write!(f, "what it made cannot be put back: {path}"),
+            Self::Leftover(path) => {
+                write!(f, "`{path}` lies among its outputs, and the earlier result does not have it")
+            }
             Self::Unreadable(what) => write!(f, "what it depends on cannot be read: {what}"),
         }
     }

@@ -225,6 +225,11 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
         }
         visit(Kind::Outputs, "", Digest::of(patterns.as_bytes()), shown(&patterns[..declared]));
     }
+    if let Some(paths) = &task.writable_paths {
+        // What passed because it might write there may not pass where it may not.
+        let paths = shell_words::join(paths.iter());
+        visit(Kind::Outputs, "writable_paths", Digest::of(paths.as_bytes()), shown(&paths));
+    }
     for (name, value) in &task.env {
         visit(Kind::Variable, name, Digest::of(value.as_bytes()), "");
     }
@@ -370,6 +375,8 @@ mod tests {
         ("outputs ", |task, _, _| task.outputs = ["o".into(), "p".into()].into()),
         ("outputs ", |task, _, _| task.artifacts = [artifact("o", false)].into()),
         ("outputs ", |task, _, _| task.artifacts = [artifact("o", true)].into()),
+        ("outputs writable_paths", |task, _, _| task.writable_paths = Some(["w".into()].into())),
+        ("outputs writable_paths", |task, _, _| task.writable_paths = Some([].into())),
         ("scorer ", |task, _, _| task.pass_score = 0.5),
         ("input a", |_, inputs, _| inputs[0] = file("a", "other", 0o644)),
         ("input a", |_, inputs, _| inputs[0] = file("a", "1", 0o755)),

@@ -23,6 +23,7 @@ pub fn json(reason: &Reason) -> Value {
         | Reason::First
         | Reason::NotKept(_)
         | Reason::Lost(_)
+        | Reason::Leftover(_)
         | Reason::Unreadable(_) => (None, None),
     };
     let (change, from, to) = match reason {

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -209,6 +210,23 @@ impl Files {
                 hashed.is_ok_and(|found| found.is_some_and(|found| found.digest == file.digest))
             }
         }
+    }
+
+    /// The digest of a program anywhere on the machine, links followed. Its absolute path has its own entry in the stat
+    /// cache, which no path of the workspace can be taken for. `None` when it cannot be read, as a program need not be.
+    pub fn program(&self, path: &Path) -> Option<Digest> {
+        let name = path.to_str()?;
+        let mut file = File::open(path).ok()?;
+        let stat = Stat::of_open(&file).ok().filter(Stat::is_file)?;
+        if let Some(digest) = self.stats.get(name, &stat) {
+            return Some(digest);
+        }
+        let hashed_at = self.clock.unwrap_or_else(stats::now);
+        let (digest, bytes) = hash::read(&mut file, stat.size, &mut Vec::new()).ok()?;
+        if bytes == stat.size && Stat::of_open(&file).is_ok_and(|after| after == stat) {
+            self.stats.put(name, Entry { stat, digest, hashed_at });
+        }
+        Some(digest)
     }
 
     /// Somebody has written or may have: walks are made anew from now on, each for itself. Digests still go by the

@@ -51,7 +51,7 @@ pub(super) fn path(root: &Root, path: &str, piece: &mut Vec<u8>) -> Result<Hashe
     Ok(Hashed { digest, bytes, stat: before, steady: before == after && bytes == before.size })
 }
 
-fn read(file: &mut File, size: u64, piece: &mut Vec<u8>) -> io::Result<(Digest, u64)> {
+pub(super) fn read(file: &mut File, size: u64, piece: &mut Vec<u8>) -> io::Result<(Digest, u64)> {
     #[cfg(target_os = "linux")]
     if size >= ADVISE_BYTES {
         // Only advice: without it the same bytes come, later.

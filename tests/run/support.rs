@@ -1,7 +1,9 @@
 //! A story: given these files, when this is typed, then that. `Fleet` is a folder and an environment, `Ran` what a
 //! command did, `Living` a command that still runs. A `Ran` whose exit code nobody looked at is a warning.
-//! `journal` reads a run back without fleet's own code; `processes` looks at `/proc`.
+//! `edits` is what people do between two runs; `journal` reads a run back without fleet's own code; `processes` looks
+//! at `/proc`.
 
+mod edits;
 pub(super) mod journal;
 pub(super) mod processes;
 
