@@ -3,6 +3,8 @@
 //! - `support` the story builder, living runs, and what is read back: receipts, journal, processes
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
+//! - `cache` what is kept of past runs
+//! - `affected` what a git change touches · `audit` what a traced task read
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
@@ -15,6 +17,9 @@
 mod nginx;
 
 mod run {
+    mod affected;
+    mod audit;
+    mod cache;
     mod execution;
     mod exits;
     mod explain;

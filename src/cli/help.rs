@@ -16,10 +16,11 @@ pub(super) const TEMPLATE: &str =
     "{about}\n\n{usage-heading} fleet <COMMAND> [OPTIONS]\n\n{before-help}Options:\n{options}{after-help}";
 
 /// What people come for, and the commands for it. A test holds it to the commands there are.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run"]),
     ("Look before you run", &["check", "plan", "explain", "list", "graph"]),
     ("Look at what happened", &["status", "logs", "receipts"]),
+    ("What is kept", &["cache", "gc"]),
     ("More", &["schema", "help"]),
 ];
 
@@ -129,6 +130,10 @@ mod tests {
       status    Show the tasks of a run, past or present
       logs      Print what a task printed
       receipts  Look at receipts
+
+    What is kept:
+      cache     Look at what is kept of past runs
+      gc        Remove old runs, and what no record cites any more
 
     More:
       schema    Print the JSON Schema of a fleet file

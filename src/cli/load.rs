@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::affected::Affected;
 use super::args::{self, Chosen, ChosenBy, Misuse, Source};
 use super::kept::Key;
 use super::mistake::Mistakes;
@@ -30,6 +31,8 @@ pub struct Ready {
     pub origins: Origins,
     /// The fleet file, and how it came to be chosen.
     pub chosen: Chosen,
+    /// What a change touches, when the selection was narrowed to that.
+    pub affected: Option<Affected>,
     unkept: Option<(Key, Looks)>,
 }
 
@@ -70,7 +73,13 @@ impl Ready {
     /// What a command that only shows things leaves with.
     #[must_use]
     pub fn exit(&self) -> ExitCode {
-        if self.selection.is_empty() { ExitCode::NothingSelected } else { ExitCode::Passed }
+        if self.selection.is_empty() && !self.is_untouched() { ExitCode::NothingSelected } else { ExitCode::Passed }
+    }
+
+    /// Whether something was selected, and no change touches any of it: nothing is left to do.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.affected.is_some() && self.selection.is_empty()
     }
 }
 
@@ -204,7 +213,7 @@ pub fn load(
             exit: if unmatched { ExitCode::NothingSelected } else { ExitCode::Usage },
         }
     })?;
-    Ok(Ready { fleet, graph, selection, origins, chosen, unkept })
+    Ok(Ready { fleet, graph, selection, origins, chosen, affected: None, unkept })
 }
 
 /// A fleet that is right, and its graph.

@@ -1,11 +1,17 @@
 //! The command line: one file per command, with its arguments, whose comments are the help, and one function.
-//! `args` what commands have in common · `problem` how a mistake is told. A command prints its result to standard
+//! `args` what commands have in common · `affected` and `git` what a change touches · `audit` what a traced task read ·
+//! `problem` how a mistake is told. A command prints its result to standard
 //! output, everything else to standard error, and answers with the exit code.
 
+pub mod affected;
 pub mod args;
+mod audit;
+pub mod cache;
 pub mod check;
 pub mod explain;
 mod fields;
+pub mod gc;
+pub mod git;
 pub mod graph;
 pub mod help;
 pub mod kept;
@@ -54,6 +60,8 @@ pub enum Command {
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Receipts(receipts::ReceiptsArgs),
+    Cache(cache::CacheArgs),
+    Gc(gc::GcArgs),
     Schema(schema::SchemaArgs),
     Help(help::HelpArgs),
 }
@@ -132,6 +140,8 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => shown(|out| status::run(args, out)),
         Command::Logs(args) => shown(|out| logs::run(args, out)),
         Command::Receipts(args) => shown(|out| receipts::run(args, out)),
+        Command::Cache(args) => cache::run(args, shell),
+        Command::Gc(args) => gc::run(args, shell),
         Command::Schema(args) => schema::run(args),
         Command::Help(args) => help::run(args, shell),
     };

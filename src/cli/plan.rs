@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::affected::AffectedArgs;
 use super::args::Source;
 use super::fields::{self, FIELDS};
 use super::load::{self, Ready};
@@ -32,6 +33,8 @@ pub struct PlanArgs {
     /// Leave out tasks, and what needs them, as often as needed
     #[arg(long, value_name = "PATTERN")]
     pub except: Vec<String>,
+    #[command(flatten)]
+    pub affected: AffectedArgs,
     /// As JSON, with every resolved value and where it came from
     #[arg(long)]
     pub json: bool,
@@ -40,7 +43,8 @@ pub struct PlanArgs {
 /// # Errors
 /// When the fleet file or the selection is not right, or the output cannot be written.
 pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
-    let ready = load::open(&args.source, &args.words, &args.except, shell)?;
+    let mut ready = load::open(&args.source, &args.words, &args.except, shell)?;
+    args.affected.narrow(&mut ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     show(&ready, Rules::default(), args.json, shell.stdout(), &mut out)?;
     out.flush()?;
@@ -135,8 +139,8 @@ impl Page<'_> {
 
     fn why(&self, step: &Step) -> String {
         let because = match &step.what {
-            What::Run(Why::Requested) => "requested".into(),
-            What::Run(Why::Always) => "requested, always runs".into(),
+            What::Run(Why::Requested) => self.requested(step.task),
+            What::Run(Why::Always) => format!("{}, always runs", self.requested(step.task)),
             What::Run(Why::NeededBy(by)) => format!("needed by {}", self.name(*by)),
             What::Skip { because } => return format!("skipped: {because}"),
             What::AfterFailureOf(owner) => return format!("only after a failure of {}", self.name(*owner)),
@@ -146,6 +150,11 @@ impl Page<'_> {
             return because;
         }
         format!("{because}; after {}", shortened(&needs, ", ", NAMES_MAX))
+    }
+
+    fn requested(&self, task: TaskId) -> String {
+        let affected = self.ready.affected.as_ref().and_then(|affected| affected.why(&self.ready.fleet, task));
+        affected.map_or_else(|| "requested".to_owned(), |why| format!("affected: {why}"))
     }
 
     /// What is run, on one line that a terminal can show.
@@ -172,6 +181,9 @@ impl Page<'_> {
         writeln!(out, "\"cache\": {},", self.cache())?;
         let workers: Map<String, Value> = fleet.workers.values().map(|worker| self.worker(worker)).collect();
         writeln!(out, "\"workers\": {},", Value::Object(workers))?;
+        if let Some(affected) = &self.ready.affected {
+            writeln!(out, "\"affected\": {},", affected.json())?;
+        }
         writeln!(out, "\"targets\": {},", names(&self.ready.selection.targets))?;
         let left_out =
             self.plan.left_out.iter().map(|(task, by)| json!({ "task": self.name(*task), "needs": self.name(*by) }));
@@ -219,6 +231,8 @@ impl Page<'_> {
         let table = remote
             .map(|remote| json!({ "url": remote.url, "mode": remote.mode.name(), "token_ref": remote.token_ref }));
         json!({
+            "max_size": from("max_size", json!(fleet.cache.max_size)),
+            "max_age": from("max_age", fields::duration(fleet.cache.max_age)),
             "remote": from("remote", json!(table)),
             "trust_remote": from("trust_remote", json!(remote.is_some_and(|remote| remote.trusted))),
         })
@@ -242,7 +256,7 @@ impl Page<'_> {
     fn step(&self, step: &Step) -> Value {
         let Ready { fleet, graph, origins, .. } = self.ready;
         let map = origins.map();
-        let task = &fleet.tasks[step.task];
+        let (id, task) = (step.task, &fleet.tasks[step.task]);
         let (what, why) = match &step.what {
             What::Run(Why::Requested) => ("run", json!({ "because": "requested" })),
             What::Run(Why::Always) => ("run", json!({ "because": "always" })),
@@ -264,16 +278,19 @@ impl Page<'_> {
         let values = FIELDS
             .iter()
             .map(|(key, value)| ((*key).to_owned(), field(value(fleet, task), &map.origin(&task.base, key))));
-        let mut object = json!({
+        let mut step = json!({
             "task": task.name, "base": task.base, "what": what, "why": why,
             "after": after.collect::<Value>(), "workers": workers,
             "level": step.level, "rank": step.rank, "critical": step.critical,
             "fields": values.collect::<Map<_, _>>(),
         });
-        if let Some(object) = object.as_object_mut() {
-            object.extend(explain::decided(self.foreseen.outlooks[step.task].as_ref()));
+        if let Some(affected) = &self.ready.affected {
+            step["affected"] = affected.reason(fleet, id);
         }
-        object
+        if let Some(step) = step.as_object_mut() {
+            step.extend(explain::decided(self.foreseen.outlooks[id].as_ref()));
+        }
+        step
     }
 }
 

@@ -217,14 +217,16 @@ impl Engine<'_> {
         let Some(flight) = self.flights.get_mut(&n) else { return };
         let (id, attempt, worker) = (flight.task, flight.attempt, flight.worker);
         flight.phase = Phase::Running;
-        let spawn = match launch::spawn(self, id, attempt) {
-            Ok(spawn) => spawn,
-            Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
-        };
+        // The task's own words, before a tracer is put around them.
+        let (spawn, argv) =
+            match launch::spawn(self, id, attempt).and_then(|spawn| launch::traced(self, id, attempt, spawn)) {
+                Ok(both) => both,
+                Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
+            };
         let (now, stamp) = (self.now, self.stamp());
         let flight = flight_mut(self, n);
         (flight.started, flight.started_at) = (now, stamp);
-        flight.argv = spawn.argv.iter().map(|arg| arg.as_str().into()).collect();
+        flight.argv = argv;
         self.reuse.ground.files.moved();
         self.emit(Event::Starting { task: id, attempt, worker });
         self.to_send.push((n, spawn));

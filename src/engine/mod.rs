@@ -4,12 +4,14 @@
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written
+//! - `audit` what a traced task read, held against what it declares
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
 //! The loop turns in one order: take in what happened, let the scheduler decide, perform it, hand the journal to the
 //! kernel, and only then send the supervisors what they are told. So nothing runs that is not on record.
 
 mod attempt;
+pub mod audit;
 mod environment;
 mod inbox;
 mod judge;
@@ -87,6 +89,8 @@ pub struct Options {
     pub jobs: Option<u32>,
     /// `--fail-fast` or `--keep-going`, over the file's own `fail_fast`.
     pub fail_fast: Option<bool>,
+    /// A task to run traced, whatever could be reused of it.
+    pub audit: Option<audit::Audit>,
     /// The `fleet` binary, which is also the supervisor.
     pub exe: PathBuf,
     /// What the command line says about reuse.

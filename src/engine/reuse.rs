@@ -53,6 +53,16 @@ pub enum Forced {
 }
 
 impl Forced {
+    /// One more task.
+    #[must_use]
+    pub fn with(self, task: TaskId) -> Self {
+        match self {
+            Self::Nothing => Self::Some(vec![task]),
+            Self::All => Self::All,
+            Self::Some(tasks) => Self::Some(tasks.into_iter().chain([task]).collect()),
+        }
+    }
+
     fn has(&self, task: TaskId) -> bool {
         match self {
             Self::Nothing => false,
@@ -361,8 +371,7 @@ impl Ground {
         let Some(patterns) = task.inputs.as_deref().filter(|patterns| !patterns.is_empty()) else {
             return Ok(Default::default());
         };
-        let found = self.files.find(&Scan::new(patterns)?)?;
-        Ok((self.files.digest(&found.files)?, found.unmatched))
+        self.files.find_and_digest(&Scan::new(patterns)?)
     }
 
     /// The earlier result that holds with every output in its place.
@@ -394,8 +403,11 @@ impl Ground {
         };
         if entry.remote {
             let wanted: Vec<OutputRef> = missing.iter().map(|at| entry.outputs[*at].clone()).collect();
-            // What does not come is missing from the store, which the restore says.
-            let _ = remote.fetch_blobs(store, &wanted) && remote.fetch_artifacts(store, &entry.artifacts);
+            // An output that does not come is missing from the store, which the restore says; an artifact would be
+            // missing from the receipt.
+            if !remote.fetch_blobs(store, &wanted) || !remote.fetch_artifacts(store, &entry.artifacts) {
+                return Err(RestoreError::NotFetched);
+            }
         }
         match outputs::restore(&self.files, store, &entry.outputs, &missing) {
             Err(_) if !entry.remote && remote.fetch_blobs(store, &entry.outputs) => {

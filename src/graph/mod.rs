@@ -2,12 +2,13 @@
 //!
 //! `files` adds the edges that files imply · `writes` refuses two tasks that may write one place at the same time ·
 //! `cycle` finds the whole shortest cycle · `rank` measures the longest path to the end · `select` says which tasks a
-//! run takes · `pattern` answers whether two globs can meet.
+//! run takes · `affected` which of them a change touches · `pattern` answers whether two globs can meet.
 //!
 //! Edges are two flat arrays indexed by task, because a run walks both directions of a hundred thousand tasks and an
 //! edge should cost a few bytes. petgraph gives nothing for that; it is used where it does, on the way to explain a
 //! cycle, and no type of it leaves this module. Nothing here recurses over the depth of the graph.
 
+pub mod affected;
 mod cycle;
 mod files;
 mod pattern;

@@ -17,6 +17,10 @@ pub struct Policies {
 /// What is kept of past runs, and who shares it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CachePolicy {
+    /// Bytes that the content store may hold.
+    pub max_size: Option<u64>,
+    /// How long a run and what it made is kept.
+    pub max_age: Option<Duration>,
     /// The cache that is shared with others over HTTP.
     pub remote: Option<CacheRemote>,
 }

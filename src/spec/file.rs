@@ -53,7 +53,6 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
     ("When", &["changed"]),
     ("WorkerRequest", &["role", "tools"]),
     ("Policies", &["security", "budget", "alerts"]),
-    ("Cache", &["max_size", "max_age"]),
 ];
 
 /// Kinds of the format that this version refuses as not supported yet, by the enum they belong to.
@@ -364,6 +363,10 @@ written! {
     /// What bounds what is kept of past runs, and who shares it.
     CacheRaw = "Cache" {
         optional {
+            /// What the content store may hold.
+            max_size: SizeText,
+            /// How long a run and what it made is kept; 30d unless said.
+            max_age: DurationText,
             /// A cache that is shared over HTTP: its URL, or a table.
             remote: RemoteRaw,
             /// Whether results of the shared cache are used, and not only uploaded; `false` unless said, because nothing

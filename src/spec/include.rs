@@ -273,7 +273,8 @@ impl Merge<'_> {
                 shell,
                 workdir,
                 priority,
-                tools
+                tools,
+                cache
             );
         }
         if let Some(part) = part.policies {
@@ -282,7 +283,7 @@ impl Merge<'_> {
         }
         if let Some(part) = part.cache {
             let whole = whole.cache.get_or_insert_with(|| Box::new(empty()));
-            once!(self, file, "cache", whole, part, remote, trust_remote);
+            once!(self, file, "cache", whole, part, max_size, max_age, remote, trust_remote);
         }
     }
 

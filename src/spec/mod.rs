@@ -46,6 +46,7 @@ mod yaml;
 pub use error::{Label, Place, Problem};
 pub use looks::{Answers, Looks};
 pub use map::{Origin, Source, SourceMap};
+pub use quantity::{typed_duration, typed_size};
 pub use resolve::{Failure, Loaded, Request, find, load};
 pub use source::{Syntax, parse};
 pub use tree::{FileId, Node, Seg, Tree};

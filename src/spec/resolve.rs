@@ -239,7 +239,12 @@ impl Resolver<'_> {
 
     fn cache(&self, raw: Option<&CacheRaw>) -> CachePolicy {
         let Some(raw) = raw else { return CachePolicy::default() };
-        CachePolicy { remote: cache::remote(self.cx, raw) }
+        let (cx, spot, scope) = (self.cx, Spot::top("cache"), self.cx.scope(None, &[]));
+        CachePolicy {
+            max_size: raw.max_size.as_ref().and_then(|text| cx.size(&scope, &spot.key("max_size"), text)),
+            max_age: raw.max_age.as_ref().and_then(|text| cx.duration(&scope, &spot.key("max_age"), text)),
+            remote: cache::remote(cx, raw),
+        }
     }
 
     fn policies(&self, raw: Option<&PoliciesRaw>) -> (Policies, IdMap<PoolId, Pool>) {

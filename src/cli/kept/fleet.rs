@@ -81,7 +81,7 @@ choice!(Trust { 0 => Sandbox, 1 => Local, 2 => RemoteVerified, 3 => Operator });
 record!(WorkerRequest { id, labels, capabilities, trust });
 record!(Pool { name, size });
 record!(Policies { fail_fast, max_parallel, timeout });
-record!(CachePolicy { remote });
+record!(CachePolicy { max_size, max_age, remote });
 record!(CacheRemote { url, mode, token_ref, trusted });
 choice!(CacheMode { 0 => ReadOnly, 1 => ReadWrite });
 record!(Scorer { name, weight, at_least, required, rule });

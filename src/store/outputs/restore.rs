@@ -46,6 +46,8 @@ pub enum RestoreError {
     Leaves { path: String },
     #[error("`{path}` cannot be written: {error}")]
     Write { path: String, error: io::Error },
+    #[error("the shared cache does not have all of it")]
+    NotFetched,
 }
 
 /// Puts outputs back, `which` by their positions. Each is there as a whole afterwards, or was not touched.

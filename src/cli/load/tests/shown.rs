@@ -127,6 +127,16 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "origin": "default"
         }
       },
+      "cache": {
+        "max_size": {
+          "value": null,
+          "origin": "default"
+        },
+        "max_age": {
+          "value": null,
+          "origin": "default"
+        }
+      },
       "workers": {
         "here": {
           "host": {
