@@ -299,8 +299,6 @@ fn the_limits_of_what_is_kept_are_resolved_and_said_by_one_file() {
         ("[cache]\nmax_age = '1d'\n", "[cache]\nmax_age = '1d'\n"),
         ("[cache]\nmax_age = '0d'\n", ""),
         ("[cache]\nmax_size = '20'\n", ""),
-        ("[cache]\nremote = 'https://x'\n", ""),
-        ("[cache]\ntrust_remote = true\n", ""),
     ] {
         assert!(cache(main, other).is_err(), "{main}{other}");
     }

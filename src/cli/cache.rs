@@ -158,7 +158,7 @@ fn stats(args: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode, Trouble> {
     let store = Store::find(state.path()).map_err(unreadable)?;
     let all = store.map_or(Ok(Inventory::default()), |store| store.inventory()).map_err(unreadable)?;
     let runs = state.runs().map_err(unreadable)?;
-    let mut cited = reach::reachable_from_results(&state);
+    let mut cited = reach::reachable_from_results(&state, None);
     for run in &runs {
         reach::each_cited(&state, run, |_, digest| {
             cited.insert(digest);

@@ -363,9 +363,9 @@ written! {
     /// What bounds what is kept of past runs, and who shares it.
     CacheRaw = "Cache" {
         optional {
-            /// What the content store may hold.
+            /// What the content store may hold; `fleet gc` goes by it.
             max_size: SizeText,
-            /// How long a run and what it made is kept; 30d unless said.
+            /// How long a run and what it made is kept; 30d unless said. `fleet gc` goes by it.
             max_age: DurationText,
             /// A cache that is shared over HTTP: its URL, or a table.
             remote: RemoteRaw,

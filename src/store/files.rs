@@ -192,6 +192,25 @@ impl Files {
         }
     }
 
+    /// Whether a regular file, and no link to one, is there as it was described: one `stat` where the stat cache can be
+    /// believed.
+    #[must_use]
+    pub fn still_is(&self, file: &OutputRef) -> bool {
+        let Ok(stat) = Stat::at(self.root.as_fd(), &file.path) else { return false };
+        let alike =
+            stat.is_file() && stat.size == file.size_bytes && file.mode.is_none_or(|m| m == Mode::of(stat.mode));
+        if !alike {
+            return false;
+        }
+        match self.stats.get(&file.path, &stat) {
+            Some(digest) if self.tree().is_inside(&self.root, folder_of(&file.path)) => digest == file.digest,
+            _ => {
+                let hashed = self.hash(&file.path, &mut Vec::new());
+                hashed.is_ok_and(|found| found.is_some_and(|found| found.digest == file.digest))
+            }
+        }
+    }
+
     /// Somebody has written or may have: walks are made anew from now on, each for itself. Digests still go by the
     /// stat cache, which compares at every look.
     pub fn moved(&self) {

@@ -15,7 +15,7 @@ use super::{LockError, StateDir, Store, reach};
 use crate::digest::Digest;
 use crate::id::RunId;
 use crate::journal::ReadError;
-use crate::time::clock;
+use crate::time::{Stamp, clock};
 
 /// How long a run is kept where nobody has said anything.
 pub const MAX_AGE_DEFAULT: Duration = Duration::from_hours(30 * 24);
@@ -100,7 +100,7 @@ pub fn collect(state: &StateDir, limits: Limits, dry_run: bool) -> Result<Collec
         remove_runs(state, &gone)?;
         remove_blobs(&store, &plan.blobs)?;
         for file in &leftovers {
-            remove(&file.path)?;
+            remove(&store.root.path().join(&file.path))?;
         }
     }
     let gone_bytes: u64 = plan.blobs.iter().map(|blob| blob.bytes).sum();
@@ -135,12 +135,12 @@ fn age(at: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(at).unwrap_or_default()
 }
 
-/// For each digest that records cite, the newest run that does, by its place; `0` also for what a result cites that a run
-/// may reuse. Runs that go by their age are not read.
+/// For each digest that records cite, the newest run that does, by its place. What only a result cites that a run may
+/// reuse goes with the oldest run. Runs and results that go by their age are not looked at.
 fn citers(state: &StateDir, runs: &[Run], limits: Limits) -> Result<HashMap<Digest, usize>, GcError> {
-    let mut newest: HashMap<Digest, usize> =
-        reach::reachable_from_results(state).into_iter().map(|digest| (digest, 0)).collect();
-    for (at, run) in runs[..young(runs, limits)].iter().enumerate() {
+    let mut newest = HashMap::new();
+    let young = &runs[..young(runs, limits)];
+    for (at, run) in young.iter().enumerate() {
         let cite = |_: &str, digest| {
             newest.entry(digest).or_insert(at);
         };
@@ -149,6 +149,12 @@ fn citers(state: &StateDir, runs: &[Run], limits: Limits) -> Result<HashMap<Dige
             dir: state.run_dir(&run.id),
             error,
         })?;
+    }
+    let ms = |age: Duration| i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    let since = limits.max_age.map(|age| Stamp(clock::now().0.saturating_sub(ms(age))));
+    let oldest = young.len().saturating_sub(1);
+    for digest in reach::reachable_from_results(state, since) {
+        newest.entry(digest).or_insert(oldest);
     }
     Ok(newest)
 }

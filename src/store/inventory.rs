@@ -47,6 +47,7 @@ pub struct Stray {
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leftover {
+    /// Relative to the store.
     pub path: PathBuf,
     pub bytes: u64,
     pub written: SystemTime,
@@ -91,8 +92,8 @@ impl Store {
         }
         all.blobs.sort_unstable_by_key(|blob| blob.digest);
         all.strays.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        all.unfinished = leftovers(top, |name| name.starts_with(put::UNFINISHED))?;
-        all.aside = leftovers(&top.join(DAMAGED), |_| true)?;
+        all.unfinished = leftovers(top, top, |name| name.starts_with(put::UNFINISHED))?;
+        all.aside = leftovers(top, &top.join(DAMAGED), |_| true)?;
         Ok(all)
     }
 }
@@ -111,14 +112,15 @@ fn is_fan(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn leftovers(folder: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Leftover>> {
+fn leftovers(top: &Path, folder: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Leftover>> {
     let mut found = Vec::new();
     for entry in WalkDir::new(folder).min_depth(1).max_depth(1) {
         let Some(entry) = present(entry)? else { continue };
         if wanted(&entry.file_name().to_string_lossy())
             && let Some(metadata) = present(entry.metadata())?
         {
-            found.push(Leftover { path: entry.into_path(), bytes: metadata.size(), written: written(&metadata) });
+            let path = entry.path().strip_prefix(top).unwrap_or(entry.path()).to_owned();
+            found.push(Leftover { path, bytes: metadata.size(), written: written(&metadata) });
         }
     }
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));

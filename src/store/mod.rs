@@ -3,8 +3,8 @@
 //! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
 //! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
 //! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
-//! results by fingerprint · `inventory` what the store holds · `check` whether it is whole · `reach` what records cite
-//! of it · `gc` what may go · `remote` the cache shared with others. Knows nothing of tasks or runs beyond their names.
+//! results by fingerprint · `remote` the cache shared with others · `inventory` what the store holds · `check` whether it
+//! is whole · `reach` what records cite of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
 pub mod check;

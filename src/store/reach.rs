@@ -6,10 +6,12 @@ use std::io;
 use serde::Deserialize;
 
 use super::StateDir;
+use super::results::Results;
 use crate::digest::Digest;
 use crate::id::RunId;
 use crate::journal::{ReadError, Reader};
 use crate::protocol::receipt::{ArtifactRef, EntryKind, OutputRef};
+use crate::time::Stamp;
 
 /// What a journal line says of the store.
 #[derive(Deserialize)]
@@ -41,20 +43,25 @@ pub fn each_cited(state: &StateDir, run: &RunId, mut cite: impl FnMut(&str, Dige
         let cites: Cites = serde_json::from_slice(line.bytes)
             .map_err(|error| ReadError::Damaged { offset, what: format!("not a receipt: {error}") })?;
         let Some(receipt) = cites.receipt else { continue };
-        // An empty folder has no bytes.
-        let outputs = receipt.outputs.iter().filter(|output| output.kind != EntryKind::Directory);
-        let artifacts = receipt.artifacts.iter().filter_map(|artifact| artifact.checksum);
-        for digest in outputs.map(|output| output.digest).chain(artifacts) {
+        for digest in cited(&receipt.outputs, &receipt.artifacts) {
             cite(&receipt.task_id, digest);
         }
     }
     Ok(())
 }
 
-/// What the earlier results that a run may reuse cite.
+/// What the results cite that a run may reuse, those of `since` and later.
 #[must_use]
-pub fn reachable_from_results(_state: &StateDir) -> HashSet<Digest> {
-    HashSet::new()
+pub fn reachable_from_results(state: &StateDir, since: Option<Stamp>) -> HashSet<Digest> {
+    let results = Results::open(&state.cache_dir());
+    let wanted = results.all().filter(|entry| entry.is_reusable() && since.is_none_or(|since| entry.at >= since));
+    wanted.flat_map(|entry| cited(&entry.outputs, &entry.artifacts).collect::<Vec<_>>()).collect()
+}
+
+/// An empty folder has no bytes.
+fn cited<'a>(outputs: &'a [OutputRef], artifacts: &'a [ArtifactRef]) -> impl Iterator<Item = Digest> + 'a {
+    let outputs = outputs.iter().filter(|output| output.kind != EntryKind::Directory);
+    outputs.map(|output| output.digest).chain(artifacts.iter().filter_map(|artifact| artifact.checksum))
 }
 
 /// The tasks that made some digests, each with the latest run whose receipt cites it. Runs that cannot be read are passed

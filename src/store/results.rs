@@ -69,7 +69,7 @@ pub struct Results {
     /// How many of them are in the file.
     written: usize,
     records: Vec<Range<usize>>,
-    /// The latest reusable record of a fingerprint.
+    /// The latest reusable record of a fingerprint, unless a later one says that it does not pass.
     by_fingerprint: HashMap<Digest, u32>,
     /// The latest record of a task.
     by_task: HashMap<Box<str>, u32>,
@@ -169,8 +169,13 @@ impl Results {
     fn note(&mut self, body: Range<usize>) -> bool {
         let Ok((head, _)) = postcard::take_from_bytes::<Head<'_>>(&self.bytes[body.clone()]) else { return false };
         let index = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        if head.result == TaskResult::Pass && head.why_not.is_none() {
-            self.by_fingerprint.insert(Digest::from_bytes(head.fingerprint), index);
+        let fingerprint = Digest::from_bytes(head.fingerprint);
+        match (head.result, head.why_not) {
+            (TaskResult::Pass, None) => drop(self.by_fingerprint.insert(fingerprint, index)),
+            // It passed again, and only these bytes are not to be relied on; or nobody knows how it would have ended.
+            (TaskResult::Pass, Some(_)) | (TaskResult::Skip, _) => {}
+            // Whoever forced it to run wanted to know, and must not be answered with what was believed before.
+            _ => drop(self.by_fingerprint.remove(&fingerprint)),
         }
         match self.by_task.get_mut(head.task) {
             Some(last) => *last = index,
@@ -189,6 +194,11 @@ impl Results {
     #[must_use]
     pub fn find(&self, fingerprint: &Digest) -> Option<Entry> {
         self.entry(*self.by_fingerprint.get(fingerprint)?)
+    }
+
+    /// All results there are, the earliest first.
+    pub fn all(&self) -> impl Iterator<Item = Entry> + '_ {
+        (0..self.records.len()).filter_map(|at| self.entry(u32::try_from(at).ok()?))
     }
 
     /// The last result of a task, whatever it was.
@@ -489,12 +499,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut results = Results::open(dir.path());
         let (mut one, parts) = entry("a", "1");
-        results.add(&one, &parts).unwrap();
-        one.result = TaskResult::Fail;
-        one.seq = 9;
-        results.add(&one, &parts).unwrap();
-        assert_eq!(results.find(&one.fingerprint).map(|found| found.seq), Some(3));
-        assert_eq!(results.last("a").map(|found| found.seq), Some(9));
+        let mut seq = 0;
+        for (result, found) in [
+            (TaskResult::Pass, true),
+            (TaskResult::Skip, true),
+            (TaskResult::Fail, false),
+            (TaskResult::Pass, true),
+            (TaskResult::Timeout, false),
+            (TaskResult::Skip, false),
+            (TaskResult::Pass, true),
+            (TaskResult::Partial, false),
+        ] {
+            seq += 1;
+            (one.result, one.seq) = (result, seq);
+            results.add(&one, &parts).unwrap();
+            results.write().unwrap();
+            for results in [&results, &Results::open(dir.path())] {
+                assert_eq!(results.find(&one.fingerprint).is_some(), found, "{result:?}");
+                assert_eq!(results.last("a").map(|found| found.seq), Some(seq));
+            }
+        }
         let (mut other, parts) = entry("a", "2");
         other.why_not = Some("it wrote its own input".into());
         results.add(&other, &parts).unwrap();

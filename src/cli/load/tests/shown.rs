@@ -135,6 +135,14 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
         "max_age": {
           "value": null,
           "origin": "default"
+        },
+        "remote": {
+          "value": null,
+          "origin": "default"
+        },
+        "trust_remote": {
+          "value": false,
+          "origin": "default"
         }
       },
       "workers": {
