@@ -29,6 +29,9 @@ use crate::store::results::Entry;
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
 
+/// Receipts of reused results that are written together.
+const STAND_AT_ONCE: usize = 256;
+
 /// An attempt that holds a slot.
 pub(super) struct Flight {
     pub task: TaskId,
@@ -528,7 +531,7 @@ impl Engine<'_> {
         let id = flight.task;
         self.in_flight.remove(&id);
         self.reuse.settled(id, Some(entry.made));
-        let receipt = self.receipt_of_reuse(id, entry);
+        let receipt = self.receipt_of_reuse(id, entry.clone());
         self.settle(id, &receipt);
         if let Some(looked) = &flight.looked
             && let Err(error) = self.reuse.again(entry, looked, &self.job.fleet.tasks[id])
@@ -597,9 +600,13 @@ impl Engine<'_> {
 
     /// Tasks whose earlier result holds before anything runs.
     pub(super) fn stand(&mut self, standing: Standing) {
-        for (id, entry) in standing {
-            let receipt = self.receipt_of_reuse(id, &entry);
+        for (at, (id, entry)) in standing.into_iter().enumerate() {
+            let receipt = self.receipt_of_reuse(id, entry);
             self.record(id, &receipt);
+            // Ten thousand receipts are ten megabytes, which need not be in memory together.
+            if at % STAND_AT_ONCE == STAND_AT_ONCE - 1 {
+                self.write_journal();
+            }
         }
     }
 

@@ -118,13 +118,21 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     job.state.create()?;
     let lock = job.state.lock(&run)?;
     let run_dir = job.state.create_run(&run)?;
+    // What a killed run left may still write, so it is ended before anything is looked at.
+    let left = lock.killed_run().map(|killed| end_what_is_left_of(job, killed)).unwrap_or_default();
     let mut journal = Journal::create(&run_dir, &run)?;
-    journal.begin(clock.stamp(), &job.fleet, job.selection.tasks())?;
+    // Both take their time with many tasks, and neither needs the other.
+    let (begun, ground) = std::thread::scope(|scope| {
+        let begin = scope.spawn(|| journal.begin(clock.stamp(), &job.fleet, job.selection.tasks()));
+        let ground = Grounds::look(job, &run);
+        (begin.join().unwrap_or_else(|_| Err(io::Error::other("the journal's first record was not made"))), ground)
+    });
+    begun?;
     let selected = job.selection.tasks().count();
     let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected };
-    let (mut engine, standing) = Engine::new(job, view, clock, journal, sink)?;
-    if let Some(killed) = lock.killed_run() {
-        engine.end_what_is_left_of(killed);
+    let (mut engine, standing) = Engine::new(job, view, clock, journal, sink, ground?)?;
+    for text in left {
+        engine.warn(&text);
     }
     engine.stand(standing);
     engine.begin();
@@ -135,6 +143,50 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     let outcome = engine.end();
     drop(lock);
     Ok(outcome)
+}
+
+/// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us. Returns
+/// what a person should know of it.
+fn end_what_is_left_of(job: &Job<'_>, run: &RunId) -> Vec<String> {
+    let exits = job.state.run_dir(run).join(EXITS);
+    let logs = std::fs::read_dir(exits).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    let swept = local::sweep_state(job.state.path(), &logs);
+    let mut told = Vec::new();
+    if !swept.ended.is_empty() {
+        told.push(format!("run {run} was killed; ended what it left running: {}", swept.ended.join(", ")));
+    }
+    if !swept.clean {
+        told.push(format!("run {run} was killed, and some of its processes could not be ended"));
+    }
+    told
+}
+
+/// What a run stands on when it begins.
+struct Grounds {
+    environments: Environments,
+    /// Variables that are no text.
+    unreadable: Vec<String>,
+    root: Arc<Root>,
+    reuse: Reuse,
+    stop: Arc<AtomicBool>,
+    standing: Standing,
+}
+
+impl Grounds {
+    fn look(job: &Job<'_>, run: &RunId) -> io::Result<Self> {
+        let fleet = &*job.fleet;
+        let own = vec![
+            ("FLEET_RUN_ID".to_owned(), run.to_string()),
+            ("FLEET_WORKSPACE".to_owned(), fleet.workspace.to_string_lossy().into_owned()),
+        ];
+        let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own);
+        let root = Arc::new(Root::open(&fleet.workspace)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let rules = job.options.reuse.clone();
+        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, (&environments, Arc::clone(&stop)));
+        let standing = reuse.standing(fleet, job.graph, job.selection, &mut environments);
+        Ok(Self { environments, unreadable, root, reuse, stop, standing })
+    }
 }
 
 fn random() -> io::Result<u32> {
@@ -204,18 +256,10 @@ impl<'a> Engine<'a> {
         clock: Clock,
         journal: Journal,
         sink: &'a mut dyn Sink,
+        grounds: Grounds,
     ) -> io::Result<(Self, Standing)> {
         let fleet = &*job.fleet;
-        let own = vec![
-            ("FLEET_RUN_ID".to_owned(), view.run.to_string()),
-            ("FLEET_WORKSPACE".to_owned(), fleet.workspace.to_string_lossy().into_owned()),
-        ];
-        let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own);
-        let root = Arc::new(Root::open(&fleet.workspace)?);
-        let stop = Arc::new(AtomicBool::new(false));
-        let rules = job.options.reuse.clone();
-        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, (&environments, Arc::clone(&stop)));
-        let standing = reuse.standing(fleet, job.graph, job.selection, &mut environments);
+        let Grounds { environments, unreadable, root, reuse, stop, standing } = grounds;
         let links = fleet.workers.ids().map(|_| LinkState::default()).collect::<Vec<_>>();
         let mut engine = Self {
             job,
@@ -261,20 +305,6 @@ impl<'a> Engine<'a> {
             engine.warn(&format!("the value of the variable {name} is not UTF-8, so no task sees it"));
         }
         Ok((engine, standing))
-    }
-
-    /// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us.
-    fn end_what_is_left_of(&mut self, run: &RunId) {
-        let exits = self.job.state.run_dir(run).join(EXITS);
-        let logs =
-            std::fs::read_dir(exits).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
-        let swept = local::sweep_state(self.job.state.path(), &logs);
-        if !swept.ended.is_empty() {
-            self.warn(&format!("run {run} was killed; ended what it left running: {}", swept.ended.join(", ")));
-        }
-        if !swept.clean {
-            self.warn(&format!("run {run} was killed, and some of its processes could not be ended"));
-        }
     }
 
     fn begin(&mut self) {

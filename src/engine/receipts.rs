@@ -82,14 +82,14 @@ impl Engine<'_> {
     }
 
     /// A task whose earlier result holds.
-    pub(super) fn receipt_of_reuse(&self, id: TaskId, entry: &Entry) -> Receipt {
+    pub(super) fn receipt_of_reuse(&self, id: TaskId, entry: Entry) -> Receipt {
         let mut receipt = self.receipts.blank(&self.view.fleet.tasks[id], self.stamp(), entry.result);
-        receipt.artifacts.clone_from(&entry.artifacts);
-        receipt.score.clone_from(&entry.score);
+        receipt.reused = Some(reused_from(&entry));
+        receipt.artifacts = entry.artifacts;
+        receipt.score = entry.score;
         receipt.inputs_digest = entry.inputs_digest;
         receipt.fingerprint = Some(entry.fingerprint);
-        receipt.outputs.clone_from(&entry.outputs);
-        receipt.reused = Some(reused_from(entry));
+        receipt.outputs = entry.outputs;
         receipt
     }
 
