@@ -162,15 +162,21 @@ fn what_a_scorer_prints_stands_behind_what_it_judged() {
 
 #[test]
 fn files_that_cannot_be_read_are_the_tasks_fault_and_stop_nothing_else() {
-    for declared in ["outputs = ['out.txt']", "artifacts = [{ path = 'out.txt', kind = 'report' }]"] {
-        Fleet::of(&format!(
-            "[tasks.t]\nsh = 'ln -s /etc/passwd out.txt'\n{declared}\n[tasks.next]\nrun = 'true'\npriority = -1\n"
-        ))
-        .run(["run", "-j1"])
-        .fails_with(1)
-        .says("out.txt")
-        .result("next", "pass");
-    }
+    Fleet::of(
+        "[tasks.t]\nsh = 'ln -s /etc/passwd out.txt'\nartifacts = [{ path = 'out.txt', kind = 'report' }]\n\
+         [tasks.next]\nrun = 'true'\npriority = -1\n",
+    )
+    .run(["run", "-j1"])
+    .fails_with(1)
+    .says("out.txt")
+    .result("next", "pass");
+}
+
+#[test]
+fn an_output_that_is_a_link_is_taken_as_one_and_not_followed() {
+    let told = Fleet::of("[tasks.t]\nsh = 'ln -s /etc/passwd out.txt'\noutputs = ['out.txt']\n").run(["run"]).passes();
+    let output = told.receipt("t")["outputs"][0].clone();
+    assert_eq!((&output["kind"], &output["size_bytes"]), (&"symlink".into(), &"/etc/passwd".len().into()));
 }
 
 #[test]

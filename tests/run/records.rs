@@ -79,6 +79,7 @@ fn a_receipt_has_every_field_that_is_promised() {
         "argv",
         "argv_digest",
         "inputs_digest",
+        "fingerprint",
         "host",
         "trust",
         "scorers",
