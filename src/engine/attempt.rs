@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::{self, Judged, Kept};
+use super::judge::{self, Judged};
 use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::Told;
-use super::reuse::{self, Answer, Looked, Standing};
-use super::uploads::Upload;
+use super::reuse::{self, Answer, Looked};
 use super::writes::Snapshot;
 use super::{Engine, GRACE, start_link, stream};
 use crate::digest::Digest;
@@ -24,13 +23,8 @@ use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Input, SkipCause, StopCause};
 use crate::scorer::{self, CommandEnd, CommandHow, SCORE_BYTES_MAX, Wants};
-use crate::store::remote::{Extra, Remote, RemoteEntry};
-use crate::store::results::Entry;
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
-
-/// Receipts of reused results that are written together.
-const STAND_AT_ONCE: usize = 256;
 
 /// An attempt that holds a slot.
 pub(super) struct Flight {
@@ -110,7 +104,7 @@ pub(super) enum Finished {
 }
 
 impl Engine<'_> {
-    fn task(&self, id: TaskId) -> &Task {
+    pub(super) fn task(&self, id: TaskId) -> &Task {
         &self.view.fleet.tasks[id]
     }
 
@@ -525,72 +519,6 @@ impl Engine<'_> {
         }
     }
 
-    /// The attempt turned out not to be needed: an earlier result holds, and its outputs are in their places.
-    fn finish_reused(&mut self, n: u32, entry: &Entry) {
-        let Some(flight) = self.flights.remove(&n) else { return };
-        let id = flight.task;
-        self.in_flight.remove(&id);
-        self.reuse.settled(id, Some(entry.made));
-        let receipt = self.receipt_of_reuse(id, entry.clone());
-        self.settle(id, &receipt);
-        if let Some(looked) = &flight.looked
-            && let Err(error) = self.reuse.again(entry, looked, &self.job.fleet.tasks[id])
-        {
-            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
-        }
-    }
-
-    /// Notes a result for the next run: to be reused when it passed, to be compared with in any case.
-    fn remember(&mut self, id: TaskId, receipt: &Receipt, seq: u64, looked: &Looked, kept: Kept) {
-        let Some(fingerprint) = looked.fingerprint else { return };
-        if receipt.result == TaskResult::Skip {
-            return;
-        }
-        let passed = receipt.result == TaskResult::Pass;
-        let entry = Entry {
-            task: receipt.task_id.clone(),
-            fingerprint,
-            result: receipt.result,
-            why_not: kept.why_not.map(Box::from),
-            at: receipt.completed_at,
-            run: receipt.run_id.as_ref().into(),
-            seq,
-            attempt: receipt.attempt,
-            remote: false,
-            made: digest_of_outputs(&receipt.outputs),
-            inputs_digest: receipt.inputs_digest,
-            outputs: if passed { receipt.outputs.clone() } else { Vec::new() },
-            artifacts: if passed { receipt.artifacts.clone() } else { Vec::new() },
-            score: receipt.score.clone(),
-        };
-        if entry.is_reusable() {
-            self.share(&entry, receipt);
-        }
-        let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
-        if let Err(error) = self.reuse.add(&entry, &parts) {
-            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
-        }
-    }
-
-    /// Gives a result to those who share the cache.
-    fn share(&mut self, entry: &Entry, receipt: &Receipt) {
-        if !self.reuse.ground.remote.as_ref().is_some_and(Remote::writes) {
-            return;
-        }
-        let Some(store) = self.store.clone() else { return };
-        let extra = Extra {
-            task: entry.task.clone(),
-            run_id: entry.run.clone(),
-            journal_seq: entry.seq,
-            attempt: entry.attempt,
-            exit_code: receipt.exit_code,
-            score: entry.score.clone(),
-            fleet_version: receipt.fleet_version.as_ref().into(),
-        };
-        let remote = RemoteEntry { outputs: entry.outputs.clone(), artifacts: entry.artifacts.clone(), extra };
-        self.uploads.push(&self.reuse.ground, Upload { fingerprint: entry.fingerprint, entry: remote, store });
-    }
-
     /// A task that was never started.
     pub(super) fn skipped(&mut self, id: TaskId, cause: SkipCause) {
         let receipt = self.receipt_of_skip(id, cause);
@@ -598,19 +526,7 @@ impl Engine<'_> {
         self.record(id, &receipt);
     }
 
-    /// Tasks whose earlier result holds before anything runs.
-    pub(super) fn stand(&mut self, standing: Standing) {
-        for (at, (id, entry)) in standing.into_iter().enumerate() {
-            let receipt = self.receipt_of_reuse(id, entry);
-            self.record(id, &receipt);
-            // Ten thousand receipts are ten megabytes, which need not be in memory together.
-            if at % STAND_AT_ONCE == STAND_AT_ONCE - 1 {
-                self.write_journal();
-            }
-        }
-    }
-
-    fn settle(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
+    pub(super) fn settle(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
         let seq = self.record(id, receipt);
         let result: TaskResult = receipt.result;
         self.tell(Input::Settled { task: id, result });
@@ -618,7 +534,7 @@ impl Engine<'_> {
     }
 
     /// Where in the journal the receipt is.
-    fn record(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
+    pub(super) fn record(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
         let seq = self.emit(Event::Settled { task: id, receipt });
         let code = self.tally.add(id, receipt, self.task(id).allow_failure);
         self.exit = self.exit.or_worse(code);

@@ -4,7 +4,8 @@
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written
-//! - `audit` what a traced task read, held against what it declares
+//! - `grounds` what it stands on · `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to
+//!   the shared cache · `audit` what a traced task read
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
 //! The loop turns in one order: take in what happened, let the scheduler decide, perform it, hand the journal to the
@@ -13,6 +14,7 @@
 mod attempt;
 pub mod audit;
 mod environment;
+mod grounds;
 mod inbox;
 mod judge;
 mod launch;
@@ -20,6 +22,7 @@ pub mod outcome;
 mod preflight;
 mod receipts;
 pub mod reuse;
+mod reused;
 mod signal;
 pub mod sink;
 mod tally;
@@ -53,6 +56,7 @@ use crate::time::{Millis, Stamp, millis};
 
 use attempt::{Finished, Flight};
 use environment::Environments;
+use grounds::{Grounds, end_what_is_left_of};
 use inbox::{Inbox, Ready};
 use outcome::Outcome;
 pub use preflight::{Lacking, preflight};
@@ -143,50 +147,6 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     let outcome = engine.end();
     drop(lock);
     Ok(outcome)
-}
-
-/// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us. Returns
-/// what a person should know of it.
-fn end_what_is_left_of(job: &Job<'_>, run: &RunId) -> Vec<String> {
-    let exits = job.state.run_dir(run).join(EXITS);
-    let logs = std::fs::read_dir(exits).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
-    let swept = local::sweep_state(job.state.path(), &logs);
-    let mut told = Vec::new();
-    if !swept.ended.is_empty() {
-        told.push(format!("run {run} was killed; ended what it left running: {}", swept.ended.join(", ")));
-    }
-    if !swept.clean {
-        told.push(format!("run {run} was killed, and some of its processes could not be ended"));
-    }
-    told
-}
-
-/// What a run stands on when it begins.
-struct Grounds {
-    environments: Environments,
-    /// Variables that are no text.
-    unreadable: Vec<String>,
-    root: Arc<Root>,
-    reuse: Reuse,
-    stop: Arc<AtomicBool>,
-    standing: Standing,
-}
-
-impl Grounds {
-    fn look(job: &Job<'_>, run: &RunId) -> io::Result<Self> {
-        let fleet = &*job.fleet;
-        let own = vec![
-            ("FLEET_RUN_ID".to_owned(), run.to_string()),
-            ("FLEET_WORKSPACE".to_owned(), fleet.workspace.to_string_lossy().into_owned()),
-        ];
-        let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own);
-        let root = Arc::new(Root::open(&fleet.workspace)?);
-        let stop = Arc::new(AtomicBool::new(false));
-        let rules = job.options.reuse.clone();
-        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, (&environments, Arc::clone(&stop)));
-        let standing = reuse.standing(fleet, job.graph, job.selection, &mut environments);
-        Ok(Self { environments, unreadable, root, reuse, stop, standing })
-    }
 }
 
 fn random() -> io::Result<u32> {

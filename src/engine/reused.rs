@@ -1,0 +1,96 @@
+//! Results that pass from one run to the next: those that stand when it begins, those that turn out to hold at a task's
+//! turn, and those that are noted, and given to others, for later.
+
+use super::Engine;
+use super::judge::Kept;
+use super::reuse::{Looked, Standing};
+use super::uploads::Upload;
+use crate::id::TaskId;
+use crate::plan::fingerprint::digest_of_outputs;
+use crate::protocol::Receipt;
+use crate::protocol::receipt::TaskResult;
+use crate::store::remote::{Extra, Remote, RemoteEntry};
+use crate::store::results::Entry;
+
+/// Receipts of reused results that are written together.
+const STAND_AT_ONCE: usize = 256;
+
+impl Engine<'_> {
+    /// Tasks whose earlier result holds before anything runs.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        for (at, (id, entry)) in standing.into_iter().enumerate() {
+            let receipt = self.receipt_of_reuse(id, entry);
+            self.record(id, &receipt);
+            // Ten thousand receipts are ten megabytes, which need not be in memory together.
+            if at % STAND_AT_ONCE == STAND_AT_ONCE - 1 {
+                self.write_journal();
+            }
+        }
+    }
+
+    /// The attempt turned out not to be needed: an earlier result holds, and its outputs are in their places.
+    pub(super) fn finish_reused(&mut self, n: u32, entry: &Entry) {
+        let Some(flight) = self.flights.remove(&n) else { return };
+        let id = flight.task;
+        self.in_flight.remove(&id);
+        self.reuse.settled(id, Some(entry.made));
+        let receipt = self.receipt_of_reuse(id, entry.clone());
+        self.settle(id, &receipt);
+        if let Some(looked) = &flight.looked
+            && let Err(error) = self.reuse.again(entry, looked, &self.job.fleet.tasks[id])
+        {
+            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
+        }
+    }
+
+    /// Notes a result for the next run: to be reused when it passed, to be compared with in any case.
+    pub(super) fn remember(&mut self, id: TaskId, receipt: &Receipt, seq: u64, looked: &Looked, kept: Kept) {
+        let Some(fingerprint) = looked.fingerprint else { return };
+        if receipt.result == TaskResult::Skip {
+            return;
+        }
+        let passed = receipt.result == TaskResult::Pass;
+        let entry = Entry {
+            task: receipt.task_id.clone(),
+            fingerprint,
+            result: receipt.result,
+            why_not: kept.why_not.map(Box::from),
+            at: receipt.completed_at,
+            run: receipt.run_id.as_ref().into(),
+            seq,
+            attempt: receipt.attempt,
+            remote: false,
+            made: digest_of_outputs(&receipt.outputs),
+            inputs_digest: receipt.inputs_digest,
+            outputs: if passed { receipt.outputs.clone() } else { Vec::new() },
+            artifacts: if passed { receipt.artifacts.clone() } else { Vec::new() },
+            score: receipt.score.clone(),
+        };
+        if entry.is_reusable() {
+            self.share(&entry, receipt);
+        }
+        let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
+        if let Err(error) = self.reuse.add(&entry, &parts) {
+            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
+        }
+    }
+
+    /// Gives a result to those who share the cache.
+    fn share(&mut self, entry: &Entry, receipt: &Receipt) {
+        if !self.reuse.ground.remote.as_ref().is_some_and(Remote::writes) {
+            return;
+        }
+        let Some(store) = self.store.clone() else { return };
+        let extra = Extra {
+            task: entry.task.clone(),
+            run_id: entry.run.clone(),
+            journal_seq: entry.seq,
+            attempt: entry.attempt,
+            exit_code: receipt.exit_code,
+            score: entry.score.clone(),
+            fleet_version: receipt.fleet_version.as_ref().into(),
+        };
+        let remote = RemoteEntry { outputs: entry.outputs.clone(), artifacts: entry.artifacts.clone(), extra };
+        self.uploads.push(&self.reuse.ground, Upload { fingerprint: entry.fingerprint, entry: remote, store });
+    }
+}
