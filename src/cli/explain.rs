@@ -50,9 +50,9 @@ pub fn run(args: &ExplainArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let page = Page::of(&ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
-        page.json(&mut out)?
+        page.json(&mut out)?;
     } else {
-        page.human(shell.stdout(), &mut out)?
+        page.human(shell.stdout(), &mut out)?;
     }
     out.flush()?;
     Ok(ready.exit())

@@ -48,8 +48,8 @@ fn reasons(fleet: &Fleet, task: &str) -> Vec<String> {
 
 /// It would run for these reasons, and does; and would be reused then.
 #[track_caller]
-fn runs_because(fleet: Fleet, expected: &[&str]) {
-    assert_eq!(reasons(&fleet, "build"), expected);
+fn runs_because(fleet: &Fleet, expected: &[&str]) {
+    assert_eq!(reasons(fleet, "build"), expected);
     let why = format!("why      build  {}", expected.join("; "));
     let fleet = fleet.run(["run", "--explain"]).passes().says(&why).then();
     assert_eq!(fleet.started(), ["build"]);
@@ -66,24 +66,24 @@ fn a_task_that_was_never_run_says_so_and_nothing_is_made() {
     assert_eq!(plan["steps"][0]["decision"], "run");
     assert_eq!(plan["steps"][0]["reasons"][0]["code"], "first_run");
     fleet.run(["explain", "--json"]).passes().has_no_file(".fleet");
-    runs_because(fleet, &["it has no earlier result here"]);
+    runs_because(&fleet, &["it has no earlier result here"]);
 }
 
 #[test]
 fn a_changed_input_is_named() {
-    runs_because(built().file("src/a.txt", "other"), &["the input `src/a.txt` changed"]);
+    runs_because(&built().file("src/a.txt", "other"), &["the input `src/a.txt` changed"]);
 }
 
 #[test]
 fn an_input_that_became_executable_is_named() {
-    runs_because(built().executable("src/a.txt"), &["the input `src/a.txt` became executable"]);
+    runs_because(&built().executable("src/a.txt"), &["the input `src/a.txt` became executable"]);
 }
 
 #[test]
 fn a_new_input_of_a_glob_and_one_that_is_gone_are_named() {
     let fleet = built().file("src/c.txt", "c");
     std::fs::remove_file(fleet.path("src/a.txt")).expect("it is ours");
-    runs_because(fleet, &["the input `src/a.txt` is gone", "the input `src/c.txt` is new"]);
+    runs_because(&fleet, &["the input `src/a.txt` is gone", "the input `src/c.txt` is new"]);
 }
 
 #[test]
@@ -91,9 +91,9 @@ fn a_variable_is_named_and_its_value_is_not() {
     let fleet = edited(built(), "LEVEL = \"1\"", "LEVEL = \"top secret\"");
     fleet.run(["explain", "build"]).passes().never_says("top secret");
     fleet.run(["explain", "build", "--json"]).passes().never_says("top secret");
-    runs_because(fleet, &["the variable LEVEL has another value"]);
-    runs_because(built().var("MODE", "slow"), &["the variable MODE has another value"]);
-    runs_because(edited(built(), "pass_env = [\"MODE\"]", ""), &["the variable MODE is no longer set"]);
+    runs_because(&fleet, &["the variable LEVEL has another value"]);
+    runs_because(&built().var("MODE", "slow"), &["the variable MODE has another value"]);
+    runs_because(&edited(built(), "pass_env = [\"MODE\"]", ""), &["the variable MODE is no longer set"]);
 }
 
 #[test]
@@ -106,18 +106,18 @@ fn a_changed_command_is_shown_from_what_to_what() {
         "text": "the command changed from `sh: cat src/*.txt > app` to `sh: cat -n src/*.txt > app`",
     });
     assert_eq!(told, &expected);
-    runs_because(fleet, &[expected["text"].as_str().expect("a sentence")]);
+    runs_because(&fleet, &[expected["text"].as_str().expect("a sentence")]);
 }
 
 #[test]
 fn scorers_outputs_and_tools_are_named() {
     let scored = "outputs = [\"app\"]\nscorers = [{ kind = \"file_exists\", path = \"app\" }]";
-    runs_because(edited(built(), "outputs = [\"app\"]", scored), &["its scorers changed"]);
+    runs_because(&edited(built(), "outputs = [\"app\"]", scored), &["its scorers changed"]);
     let more = "outputs = [\"app\", \"!app/x\"]";
     let text = "the outputs changed from `app` to `app !app/x`";
     assert_eq!(reasons(&edited(built(), "outputs = [\"app\"]", more), "build"), [text]);
     let tool = "outputs = [\"app\"]\ntools = [\"cat\"]";
-    runs_because(edited(built(), "outputs = [\"app\"]", tool), &["the tool `cat` is new"]);
+    runs_because(&edited(built(), "outputs = [\"app\"]", tool), &["the tool `cat` is new"]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_tool_that_was_replaced_is_named() {
     let path = format!("{}:{}", fleet.path("bin").display(), std::env::var("PATH").expect("tests have a PATH"));
     let fleet = fleet.var("PATH", &path).run(["run"]).passes().then();
     assert_eq!(explained(&fleet, "build")["decision"], "reuse");
-    runs_because(tool(fleet, "#!/bin/sh\n# another\n"), &["the tool `maker` changed"]);
+    runs_because(&tool(fleet, "#!/bin/sh\n# another\n"), &["the tool `maker` changed"]);
 }
 
 #[test]

@@ -134,9 +134,8 @@ impl Look<'_> {
         let runs_first = self.runs_first(id);
         let given = match self.reuse.turn(self.fleet, id, &mut self.environments) {
             Turn::Ask(given) => Some(given),
-            Turn::Run(_, reason) => return Outlook::run(vec![reason]),
             Turn::Always(Reason::NeedDidNotPass(_)) if !runs_first.is_empty() => None,
-            Turn::Always(reason) => return Outlook::run(vec![reason]),
+            Turn::Run(_, reason) | Turn::Always(reason) => return Outlook::run(vec![reason]),
         };
         let is_first = self.reuse.ground.results(|results| results.last_made(&task.name).is_none());
         if is_first && !closely {
