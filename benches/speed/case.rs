@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::copies::{Copies, Due};
 use crate::meter::Order;
 use crate::peer::Peer;
 use crate::work::{self, Detail, Shape, Work};
@@ -14,6 +15,10 @@ use crate::work::{self, Detail, Shape, Work};
 const HUGE: usize = 50_000;
 /// Above this many tasks GNU parallel, which takes a few milliseconds for each, runs in the first round only.
 const PARALLEL_MAX: usize = 2_000;
+
+/// Untimed runs before the first round of what keeps its state: one builds, one finds nothing to do and leaves the state
+/// as the next will.
+const WARM: usize = 2;
 
 /// The bare loop that spawns from as many threads as tasks run at a time.
 pub(crate) const A_THREAD_EACH: &str = "bare loop, a thread each";
@@ -32,6 +37,10 @@ pub(crate) enum Case {
     Memory(usize),
     /// One task that prints that many MiB.
     Print(usize),
+    /// That many tasks, all up to date.
+    Noop(usize),
+    /// That many tasks, all up to date but one.
+    Edit(usize),
 }
 
 /// One runner in one case.
@@ -39,6 +48,10 @@ pub(crate) enum Case {
 pub(crate) struct Row {
     pub(crate) runner: String,
     pub(crate) order: Order,
+    /// Untimed runs before the first round.
+    pub(crate) warm: usize,
+    /// What it has to do in a workspace that is up to date. Made so before each round, and checked after it.
+    pub(crate) due: Option<Due>,
     /// It sits out later rounds.
     pub(crate) rounds_max: usize,
     /// Its failure means that there is nothing to compare.
@@ -59,13 +72,15 @@ pub(crate) struct Setup {
     pub(crate) peers: Vec<Peer>,
 }
 
-pub(crate) const FULL: [&str; 10] = [
+pub(crate) const FULL: [&str; 12] = [
     "help",
     "one",
     "check:10000",
     "chain:1000",
     "layers:5000",
     "wide:10000",
+    "noop:10000",
+    "edit:10000",
     "print:1024",
     "memory:10000",
     "memory:100000",
@@ -73,13 +88,15 @@ pub(crate) const FULL: [&str; 10] = [
 ];
 
 /// The same questions with smaller numbers, where a smaller number answers them.
-pub(crate) const QUICK: [&str; 9] = [
+pub(crate) const QUICK: [&str; 11] = [
     "help",
     "one",
     "check:10000",
     "chain:200",
     "layers:1000",
     "wide:1000",
+    "noop:2000",
+    "edit:2000",
     "print:128",
     "memory:10000",
     "memory:100000",
@@ -96,6 +113,8 @@ impl fmt::Display for Case {
             Self::Check(count) => write!(f, "check:{count}"),
             Self::Memory(count) => write!(f, "memory:{count}"),
             Self::Print(mib) => write!(f, "print:{mib}"),
+            Self::Noop(count) => write!(f, "noop:{count}"),
+            Self::Edit(count) => write!(f, "edit:{count}"),
         }
     }
 }
@@ -117,6 +136,8 @@ impl Case {
             "check" => Self::Check(size.unwrap_or(10_000)),
             "memory" => Self::Memory(size.unwrap_or(10_000)),
             "print" => Self::Print(size.unwrap_or(1024)),
+            "noop" => Self::Noop(size.unwrap_or(10_000)),
+            "edit" => Self::Edit(size.unwrap_or(10_000)),
             _ => return None,
         })
     }
@@ -134,6 +155,14 @@ impl Case {
             Self::Check(count) => format!("a file of {count} tasks in layers, read and checked"),
             Self::Memory(count) => format!("memory of {count} tasks that need nothing"),
             Self::Print(mib) => format!("one task that prints {mib} MiB"),
+            Self::Noop(count) => {
+                format!("{count} × `cp in/N out/N`, all up to date, state warm; the limit looks at each file once")
+            }
+            Self::Edit(count) => {
+                format!(
+                    "{count} × `cp in/N out/N`, one input edited before each round; the limit is fleet where none is"
+                )
+            }
         }
     }
 
@@ -144,6 +173,7 @@ impl Case {
             Self::Tasks { .. } => rounds,
             Self::One | Self::Help => rounds * 6,
             Self::Check(_) => rounds * 2,
+            Self::Noop(_) | Self::Edit(_) => rounds * 4,
             Self::Memory(_) | Self::Print(_) => rounds.min(3),
         }
     }
@@ -157,6 +187,8 @@ impl Case {
             Self::Check(count) => setup.check(self, Work { shape: Shape::Layers, count }),
             Self::Memory(count) => setup.memory(self, Work { shape: Shape::Wide, count }),
             Self::Print(mib) => setup.print(self, mib),
+            Self::Noop(count) => setup.noop(self, Copies(count)),
+            Self::Edit(count) => setup.edit(self, Copies(count)),
         }
     }
 }
@@ -171,7 +203,7 @@ impl Setup {
     fn row(runner: &str, folder: &Path, argv: impl IntoIterator<Item = OsString>) -> Row {
         let argv = argv.into_iter().collect();
         let order = Order { argv, folder: folder.to_owned(), state: &[], watch: false };
-        Row { runner: runner.to_owned(), order, rounds_max: usize::MAX, must_pass: true }
+        Row { runner: runner.to_owned(), order, warm: 0, due: None, rounds_max: usize::MAX, must_pass: true }
     }
 
     fn fleet_row(&self, runner: &str, folder: &Path, arguments: &[&str]) -> Row {
@@ -189,11 +221,15 @@ impl Setup {
     fn peer_row(&self, peer: &Peer, case: Case, work: Work, command: &str) -> io::Result<Row> {
         let folder = self.folder(case, peer.name)?;
         (peer.file)(work, &folder, command)?;
-        let mut row = Self::row(peer.name, &folder, peer.argv(self.jobs).into_iter().map(OsString::from));
+        Ok(self.peer_in(peer, &folder))
+    }
+
+    fn peer_in(&self, peer: &Peer, folder: &Path) -> Row {
+        let mut row = Self::row(peer.name, folder, peer.argv(self.jobs).into_iter().map(OsString::from));
         row.order.state = peer.state;
         // A peer that breaks down is a result.
         row.must_pass = false;
-        Ok(row)
+        row
     }
 
     fn tasks(&self, case: Case, work: Work) -> io::Result<Vec<Row>> {
@@ -279,5 +315,49 @@ impl Setup {
             rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// What runs again and again in one workspace, with what it left there.
+    fn kept(mut row: Row, due: Due) -> Row {
+        row.order.state = &[];
+        Row { warm: WARM, due: Some(due), ..row }
+    }
+
+    fn kept_fleet(&self, runner: &str, case: Case, due: Due) -> io::Result<Row> {
+        let folder = self.folder(case, runner)?;
+        due.copies.inputs(&folder)?;
+        due.copies.fleet(&folder)?;
+        let arguments = ["run", "--output", "quiet", "-j", &self.jobs.to_string()];
+        Ok(Self::kept(self.fleet_row(runner, &folder, &arguments), due))
+    }
+
+    fn kept_peers(&self, case: Case, due: Due) -> io::Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for peer in &self.peers {
+            if let Some(file) = peer.copies {
+                let folder = self.folder(case, peer.name)?;
+                due.copies.inputs(&folder)?;
+                file(due.copies, &folder)?;
+                rows.push(Self::kept(self.peer_in(peer, &folder), due));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn noop(&self, case: Case, copies: Copies) -> io::Result<Vec<Row>> {
+        let due = Due { copies, edited: None };
+        let fleet = self.kept_fleet("fleet", case, due)?;
+        let looks = ["--limit", "stat", &copies.0.to_string(), &self.jobs.to_string()];
+        // The very files that fleet has there.
+        let looks = self.own_row(&format!("stat by {} threads", self.jobs), &fleet.order.folder, &looks);
+        Ok([looks, fleet].into_iter().chain(self.kept_peers(case, due)?).collect())
+    }
+
+    fn edit(&self, case: Case, copies: Copies) -> io::Result<Vec<Row>> {
+        let due = Due { copies, edited: Some(copies.0 / 2) };
+        // In a workspace of its own: what an edit leaves is not a no-op's to clear up.
+        let noop = self.kept_fleet("fleet, nothing edited", case, Due { edited: None, ..due })?;
+        let fleet = self.kept_fleet("fleet", case, due)?;
+        Ok([noop, fleet].into_iter().chain(self.kept_peers(case, due)?).collect())
     }
 }

@@ -4,10 +4,11 @@
 //! All runners of a case take turns, round after round, and the figure is the ratio within a round, so that what else
 //! the machine does falls on all of them. No figure fails the bench; that something could not be run does.
 //!
-//! `case` what is measured · `work` the files for it · `peer` the other runners · `floor` the bare loop ·
-//! `meter` one run of one process · `figure` tables and targets
+//! `case` what is measured · `work` the files for it · `copies` those where nothing is left to do · `peer` the other
+//! runners · `floor` the bare loops · `meter` one run of one process · `figure` tables and targets
 
 mod case;
+mod copies;
 mod figure;
 mod floor;
 mod meter;
@@ -32,7 +33,8 @@ cargo bench --bench speed -- [--quick] [--rounds N] [--jobs N] [--markdown FILE]
   --rounds N       rounds of a case of a few seconds; smaller cases have more, larger ones fewer [default: 5]
   --jobs N         tasks at a time [default: the number of cores]
   --markdown FILE  write what is printed to a file as well
-  CASE             help, one, check:N, chain:N, layers:N, wide:N, print:MIB, memory:N [default: all of them]
+  CASE             help, one, check:N, chain:N, layers:N, wide:N, noop:N, edit:N, print:MIB, memory:N
+                   [default: all of them]
 ";
 
 fn main() -> ExitCode {
@@ -152,6 +154,7 @@ fn measure(case: Case, setup: &Setup, rounds: usize) -> io::Result<Measured> {
     let rows = case.prepare(setup)?;
     let mut runners: Vec<Runner> =
         rows.iter().map(|row| Runner { name: row.runner.clone(), samples: Vec::new() }).collect();
+    warm(case, &rows)?;
     for round in 0..rounds {
         if io::stderr().is_terminal() {
             eprint!("\r{case}: round {} of {rounds}  ", round + 1);
@@ -173,8 +176,28 @@ fn measure(case: Case, setup: &Setup, rounds: usize) -> io::Result<Measured> {
     Ok(Measured { case, title: case.title(setup.jobs), rounds, runners })
 }
 
+/// The untimed runs. First all build and then all find nothing to do, so that what was built has some age by then.
+fn warm(case: Case, rows: &[Row]) -> io::Result<()> {
+    let runs = rows.iter().map(|row| row.warm).max().unwrap_or(0);
+    for run in 0..runs {
+        for row in rows.iter().filter(|row| run < row.warm) {
+            passed(case, row, row.order.measure()?)?;
+        }
+    }
+    Ok(())
+}
+
 fn once(case: Case, row: &Row) -> io::Result<meter::Sample> {
-    let sample = row.order.measure()?;
+    let folder = &row.order.folder;
+    let before = row.due.map(|due| Ok::<_, io::Error>((due, due.before(folder)?))).transpose()?;
+    let mut sample = row.order.measure()?;
+    if let Some((due, before)) = before.filter(|_| sample.end == End::Passed) {
+        sample.end = due.after(folder, &before);
+    }
+    passed(case, row, sample)
+}
+
+fn passed(case: Case, row: &Row, sample: meter::Sample) -> io::Result<meter::Sample> {
     if sample.end != End::Passed && row.must_pass {
         let says = row.order.complaints();
         return Err(io::Error::other(format!("{case}, {}: {}\n{says}", row.runner, sample.end)));

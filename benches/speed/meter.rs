@@ -52,6 +52,10 @@ pub(crate) enum End {
     Passed,
     Code(i32),
     Signal(i32),
+    /// Outputs other than those that were due, and how many; see `copies`.
+    Wrote(usize),
+    /// The output that was due is not that of the new input.
+    Stale,
 }
 
 impl std::fmt::Display for End {
@@ -60,6 +64,8 @@ impl std::fmt::Display for End {
             Self::Passed => f.write_str("passed"),
             Self::Code(code) => write!(f, "exit {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Wrote(count) => write!(f, "wrote {count} outputs, not what was due"),
+            Self::Stale => f.write_str("wrote an output from an old input"),
         }
     }
 }

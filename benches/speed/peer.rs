@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use crate::copies::Copies;
 use crate::work::Work;
 
 /// A runner to be compared with. A new one is one row of [`PEERS`].
@@ -16,6 +17,8 @@ pub(crate) struct Peer {
     /// Behind the program; `{jobs}` is how many tasks at a time.
     arguments: &'static [&'static str],
     pub(crate) file: fn(Work, &Path, &str) -> io::Result<()>,
+    /// The file for copies; `None`: it does not know when a file is up to date.
+    pub(crate) copies: Option<fn(Copies, &Path) -> io::Result<()>>,
     /// What it leaves behind and would read the next time.
     pub(crate) state: &'static [&'static str],
     /// Whether it knows that one task needs another.
@@ -31,6 +34,7 @@ pub(crate) const PEERS: [Peer; 4] = [
         program: "make",
         arguments: &["-j{jobs}"],
         file: Work::make,
+        copies: Some(Copies::make),
         state: &[],
         knows_needs: true,
         captures: false,
@@ -41,6 +45,7 @@ pub(crate) const PEERS: [Peer; 4] = [
         program: "ninja",
         arguments: &["-j{jobs}"],
         file: Work::ninja,
+        copies: Some(Copies::ninja),
         state: &[".ninja_log", ".ninja_deps"],
         knows_needs: true,
         captures: true,
@@ -51,6 +56,7 @@ pub(crate) const PEERS: [Peer; 4] = [
         program: "samu",
         arguments: &["-j{jobs}"],
         file: Work::ninja,
+        copies: Some(Copies::ninja),
         state: &[".ninja_log", ".ninja_deps"],
         knows_needs: true,
         captures: true,
@@ -61,6 +67,7 @@ pub(crate) const PEERS: [Peer; 4] = [
         program: "parallel",
         arguments: &["-j{jobs}", "-a", "commands.txt"],
         file: Work::lines,
+        copies: None,
         state: &[],
         knows_needs: false,
         captures: true,

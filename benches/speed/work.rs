@@ -167,7 +167,7 @@ impl Work {
     }
 }
 
-fn write(path: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn write(path: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     fs::create_dir_all(path.parent().unwrap_or_else(|| Path::new(".")))?;
     let mut out = BufWriter::new(File::create(path)?);
     body(&mut out)?;
