@@ -11,6 +11,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use tempfile::TempDir;
 
+use fleet::cli::kept::Key;
 use fleet::digest::Digest;
 use fleet::graph::Graph;
 use fleet::graph::select::{self, Selection};
@@ -20,6 +21,7 @@ use fleet::model::Fleet;
 use fleet::protocol::receipt::{Receipt, Score, TaskResult, Usage};
 use fleet::schedule::{Action, Candidates, Input, Item, Need, Part, Scheduler, Work};
 use fleet::spec::{self, Facts, FileId, Syntax};
+use fleet::store::state::StateDir;
 use fleet::store::{Root, Scan, scan};
 use fleet::time::{Millis, Stamp};
 
@@ -95,6 +97,31 @@ fn parse(bencher: Bencher<'_, '_>, syntax: &str) {
 fn load(bencher: Bencher<'_, '_>, syntax: &str) {
     let (_folder, request) = request(syntax);
     bencher.counter(ItemsCount::new(TASKS)).bench(|| spec::load(&request).expect("the file above is right"));
+}
+
+/// What stands for reading, checking and ordering when nothing changed: one input and one output each.
+#[divan::bench(sample_count = 20)]
+fn kept(bencher: Bencher<'_, '_>) {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    StateDir::of(folder.path()).create().expect("the folder is ours");
+    let mut text = "version = 1\nname = \"bench\"\n".to_owned();
+    for task in 0..TASKS {
+        writeln!(text, "[tasks.t{task}]\nrun = \"cp in/{task} out/{task}\"").expect("a string takes everything");
+        writeln!(text, "inputs = [\"in/{task}\"]\noutputs = [\"out/{task}\"]").expect("a string takes everything");
+    }
+    let file = folder.path().join("fleet.toml");
+    fs::write(&file, text).expect("a new file can be written");
+    let request = spec::Request { file, set: Vec::new(), facts: Facts::new(2, HashMap::new(), |_: &Path| None) };
+    // Young files are asked for their content.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let spec::Loaded { fleet, looks, .. } = spec::load(&request).expect("the file above is right");
+    let graph = Graph::of(&fleet).expect("no task needs another");
+    let key = Key::of(&request).expect("the file is there");
+    key.keep(&looks, &fleet, &graph);
+    bencher.counter(ItemsCount::new(TASKS)).bench(|| {
+        let key = Key::of(black_box(&request)).expect("the file is there");
+        key.load(&request.facts).expect("nothing has changed")
+    });
 }
 
 #[divan::bench(sample_count = 20)]

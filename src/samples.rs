@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::id::{IdMap, RunId};
 use crate::model::worker::Host;
-use crate::model::{Action, Fleet, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, Policies, Task, Trust, Worker};
 use crate::protocol::receipt::{
     ArtifactRef, AttemptRecord, EntryKind, FailureKind, LogRef, Mode, OutputRef, Receipt, Score, ScorerRecord,
     TaskResult, TrustRecord, Usage,
@@ -80,6 +80,7 @@ pub(crate) fn fleet(names: &[&str]) -> Fleet {
         workers: IdMap::from(vec![worker]),
         pools: IdMap::new(),
         policies: Policies::default(),
+        cache: CachePolicy::default(),
     }
 }
 

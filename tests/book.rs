@@ -213,7 +213,11 @@ fn the_page_of_the_command_line_has_every_command_and_option() {
         let heading = format!("fleet {name}");
         let text = section(&page, &heading);
         let words = code_words(text);
-        let help = if name == "receipts" { fleet(&["help", "receipts", "show"]) } else { fleet(&["help", name]) };
+        let help = match name {
+            "receipts" => fleet(&["help", "receipts", "show"]),
+            "cache" => fleet(&["help", "cache", "check"]) + &fleet(&["help", "cache", "stats"]),
+            name => fleet(&["help", name]),
+        };
         for found in option.captures_iter(&help) {
             let long = &found[1];
             let common = ["--help", "--color"].contains(&long);

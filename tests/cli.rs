@@ -25,7 +25,7 @@ fn help_prints_the_exit_codes() {
        7  a budget was exceeded
        8  the run's time is up
        9  infrastructure or transport failed
-      10  receipts, audit or gate do not verify
+      10  receipts, audit, gate or store do not verify
       11  another run holds the state directory
       70  internal error
       74  output or disk could not be written

@@ -273,6 +273,23 @@ fn what_decides_reaches_neither_clock_nor_disk_nor_processes_nor_threads() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// A plan is kept and believed by the questions that were asked while it was made. So nothing that reads a fleet file
+/// may ask the outside behind the back of `spec::outside`.
+#[test]
+fn a_fleet_file_is_read_through_one_window() {
+    let may = [
+        "spec::looks",
+        "spec::outside",
+        // Finds the fleet file itself, which is in the name of a kept plan.
+        "spec::resolve",
+    ];
+    // What a program was built for does not change.
+    let effect = |code: &str| EFFECT.is_match(&code.replace("std::env::consts", ""));
+    let asks = |source: &&Source| top(&source.module) == "spec" && effect(&source.code);
+    let wrong: Vec<&str> = SOURCES.values().filter(asks).map(|source| &*source.module).collect();
+    assert_eq!(wrong, may);
+}
+
 /// The reader above sees what it must.
 #[test]
 fn paths_are_found_wherever_they_stand() {

@@ -277,3 +277,29 @@ fn the_implied_worker_has_slots_for_what_is_asked_for() {
     assert_eq!(slots(declared, Some(4)), [2]);
     assert_eq!(slots(&format!("{declared}{parallel}"), None), [2]);
 }
+
+#[test]
+fn the_limits_of_what_is_kept_are_resolved_and_said_by_one_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = |main: &str, other: &str| {
+        let file = folder.path().join("fleet.toml");
+        let text =
+            format!("name = 'x'\ninclude = ['other.toml']\nvars = {{ days = '3d' }}\n[tasks.a]\nrun = 'x'\n{main}");
+        fs::write(&file, text).expect("a file");
+        fs::write(folder.path().join("other.toml"), format!("version = 1\n{other}")).expect("a file");
+        let facts = Facts::new(2, HashMap::new(), |_| None);
+        spec::load(&Request { file, set: Vec::new(), facts }).map(|loaded| loaded.fleet.cache)
+    };
+    let none = cache("", "").expect("the file is right");
+    assert_eq!((none.max_size, none.max_age), (None, None));
+    let both =
+        cache("[cache]\nmax_size = '20GiB'\n", "[cache]\nmax_age = '${vars.days}'\n").expect("the file is right");
+    assert_eq!((both.max_size, both.max_age), (Some(20 << 30), Some(Duration::from_hours(72))));
+    for (main, other) in [
+        ("[cache]\nmax_age = '1d'\n", "[cache]\nmax_age = '1d'\n"),
+        ("[cache]\nmax_age = '0d'\n", ""),
+        ("[cache]\nmax_size = '20'\n", ""),
+    ] {
+        assert!(cache(main, other).is_err(), "{main}{other}");
+    }
+}

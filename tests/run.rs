@@ -3,17 +3,30 @@
 //! - `support` the story builder, living runs, and what is read back: receipts, journal, processes
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
+//! - `cache` what is kept of past runs
+//! - `affected` what a git change touches · `audit` what a traced task read
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
 //!   tools miss
+//! - `explain` why a task would run or not, foreseen and held against what happens
+//! - `kept_plan` that no command believes an old reading of the file
+//! - `sharing` a cache of several machines
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
 
+#[path = "hosts/nginx.rs"]
+mod nginx;
+
 mod run {
+    mod affected;
+    mod audit;
+    mod cache;
     mod execution;
     mod exits;
+    mod explain;
     mod judging;
+    mod kept_plan;
     mod leftovers;
     mod order;
     mod outcome;
@@ -21,6 +34,7 @@ mod run {
     mod records;
     mod restore;
     mod reuse;
+    mod sharing;
     mod signals;
     mod support;
     mod terminal;

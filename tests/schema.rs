@@ -35,7 +35,7 @@ fn the_published_schema_is_the_generated_one() {
 fn checked(path: &Path) -> Result<(), Vec<Problem>> {
     let facts = Facts::new(2, HashMap::new(), |_| Some("main".into()));
     let loaded = spec::load(&Request { file: path.to_owned(), set: Vec::new(), facts });
-    let Loaded { fleet, map } = loaded.map_err(|failure| failure.problems)?;
+    let Loaded { fleet, map, .. } = loaded.map_err(|failure| failure.problems)?;
     check(&fleet, &map).map(drop)
 }
 

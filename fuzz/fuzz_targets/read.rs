@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         std::fs::write(&file, bytes).expect("a file in a temporary folder");
         let facts = Facts::new(2, HashMap::new(), |_| None);
         match spec::load(&Request { file: file.clone(), set: Vec::new(), facts }) {
-            Ok(Loaded { fleet, map }) => {
+            Ok(Loaded { fleet, map, .. }) => {
                 if let Err(problems) = check(&fleet, &map) {
                     hold(&problems, &map);
                 }

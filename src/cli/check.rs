@@ -1,5 +1,6 @@
 //! `fleet check`: everything that is wrong with a fleet file, without running any of it.
 
+use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use super::args::{self, Misuse, Source};
 use super::mistake::Mistakes;
 use super::{Shell, Trouble, load};
 use crate::engine;
+use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::spec::{self, Problem, SourceMap, render};
 
@@ -58,11 +60,17 @@ pub fn run(args: &CheckArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let request = spec::Request { file: chosen.file.clone(), set: args.source.set.clone(), facts };
     let mut wrong = ExitCode::InvalidFile;
     let (problems, map, right) = match spec::load(&request) {
-        Ok(spec::Loaded { fleet, map }) => {
+        Ok(spec::Loaded { fleet, map, .. }) => {
             let mut problems = load::check(&fleet, &map).err().unwrap_or_default();
             if args.preflight && problems.is_empty() {
                 problems = Mistakes { fleet: &fleet, map: &map }.of_preflight(&engine::preflight(&fleet)?);
                 wrong = ExitCode::Infrastructure;
+            }
+            if problems.is_empty() {
+                for remark in remarks(&fleet, args.preflight) {
+                    // A closed standard error is no reason to stop.
+                    let _ = writeln!(io::stderr(), "warning: {remark}");
+                }
             }
             let tasks = if fleet.tasks.len() == 1 { "task" } else { "tasks" };
             let right = format!("{}: {} {tasks}, no mistakes\n", chosen.file.display(), fleet.tasks.len());
@@ -78,6 +86,16 @@ pub fn run(args: &CheckArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(if problems.is_empty() { ExitCode::Passed } else { wrong })
+}
+
+/// What is no mistake and may still surprise. The environment is looked at only when it is asked for.
+fn remarks(fleet: &Fleet, preflight: bool) -> Vec<String> {
+    let Some(remote) = &fleet.cache.remote else { return Vec::new() };
+    let mut remarks = remote.remarks();
+    if let Some(name) = remote.token_ref.as_deref().filter(|name| preflight && env::var_os(name).is_none()) {
+        remarks.push(format!("the variable {name} is not set, so the shared cache is not used"));
+    }
+    remarks
 }
 
 fn human(problems: &[Problem], map: &SourceMap, file: &Path, shell: Shell) -> String {

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::affected::AffectedArgs;
 use super::args::Source;
 use super::fields::accept;
 use super::load::{self, Ready};
@@ -26,6 +27,8 @@ pub struct GraphArgs {
     /// Leave out tasks, and what needs them, as often as needed
     #[arg(long, value_name = "PATTERN")]
     pub except: Vec<String>,
+    #[command(flatten)]
+    pub affected: AffectedArgs,
     /// For Graphviz, for Markdown, or for programs
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -42,7 +45,8 @@ pub enum Format {
 /// # Errors
 /// When the fleet file or the selection is not right, or the output cannot be written.
 pub fn run(args: &GraphArgs, shell: Shell) -> Result<ExitCode, Trouble> {
-    let ready = load::open(&args.source, &args.words, &args.except, shell)?;
+    let mut ready = load::open(&args.source, &args.words, &args.except, shell)?;
+    args.affected.narrow(&mut ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     write(&ready, args.format, &mut out)?;
     out.flush()?;

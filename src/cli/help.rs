@@ -16,10 +16,11 @@ pub(super) const TEMPLATE: &str =
     "{about}\n\n{usage-heading} fleet <COMMAND> [OPTIONS]\n\n{before-help}Options:\n{options}{after-help}";
 
 /// What people come for, and the commands for it. A test holds it to the commands there are.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run"]),
-    ("Look before you run", &["check", "plan", "list", "graph"]),
+    ("Look before you run", &["check", "plan", "explain", "list", "graph"]),
     ("Look at what happened", &["status", "logs", "receipts"]),
+    ("What is kept", &["cache", "gc"]),
     ("More", &["schema", "help"]),
 ];
 
@@ -121,6 +122,7 @@ mod tests {
     Look before you run:
       check     Look for mistakes in a fleet file and run nothing
       plan      Show what would run: in which order, where, and why
+      explain   Say why tasks would run, or which results would be reused
       list      List the tasks of a fleet file
       graph     Show who waits for whom
 
@@ -128,6 +130,10 @@ mod tests {
       status    Show the tasks of a run, past or present
       logs      Print what a task printed
       receipts  Look at receipts
+
+    What is kept:
+      cache     Look at what is kept of past runs
+      gc        Remove old runs, and what no record cites any more
 
     More:
       schema    Print the JSON Schema of a fleet file

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::affected::AffectedArgs;
 use super::args::Source;
 use super::load::{self, Ready};
 use super::{Shell, Trouble};
@@ -22,6 +23,8 @@ pub struct ListArgs {
     pub words: Vec<String>,
     #[command(flatten)]
     pub source: Source,
+    #[command(flatten)]
+    pub affected: AffectedArgs,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -30,7 +33,8 @@ pub struct ListArgs {
 /// # Errors
 /// When the fleet file or a pattern is not right, or the output cannot be written.
 pub fn run(args: &ListArgs, shell: Shell) -> Result<ExitCode, Trouble> {
-    let ready = load::open(&args.source, &args.words, &[], shell)?;
+    let mut ready = load::open(&args.source, &args.words, &[], shell)?;
+    args.affected.narrow(&mut ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
         json(&ready, &mut out)?;
@@ -44,7 +48,8 @@ pub fn run(args: &ListArgs, shell: Shell) -> Result<ExitCode, Trouble> {
 /// What the patterns named and, when nothing was named, the handlers as well: they are in the file, too.
 fn listed(ready: &Ready) -> Vec<TaskId> {
     let Ready { fleet, graph, selection, .. } = ready;
-    let all = fleet.tasks.ids().filter(|task| !graph.is_handler(*task)).count() == selection.targets.len();
+    let all = ready.affected.is_none()
+        && fleet.tasks.ids().filter(|task| !graph.is_handler(*task)).count() == selection.targets.len();
     let listed = |task: &TaskId| selection.part(*task) == Part::Target || all && graph.is_handler(*task);
     fleet.tasks.ids().filter(listed).collect()
 }

@@ -1,12 +1,15 @@
 //! From the words of a command line to a fleet that is ready: the file read and resolved, its graph in order, a worker
 //! for every task, and the tasks that were asked for. Or all that is wrong with them, each with its place.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::affected::Affected;
 use super::args::{self, Chosen, ChosenBy, Misuse, Source};
+use super::kept::Key;
 use super::mistake::Mistakes;
 use super::{Shell, Trouble};
 use crate::graph::Graph;
@@ -16,7 +19,8 @@ use crate::model::Fleet;
 use crate::place::{self, Impossible};
 use crate::policy::ExitCode;
 use crate::spec::render::Style;
-use crate::spec::{self, Facts, Problem, SourceMap};
+use crate::spec::{self, Facts, Looks, Problem, SourceMap};
+use crate::store::state::StateDir;
 
 /// All that a command needs to know of a fleet file.
 #[derive(Debug)]
@@ -24,16 +28,58 @@ pub struct Ready {
     pub fleet: Fleet,
     pub graph: Graph,
     pub selection: Selection,
-    pub map: SourceMap,
+    pub origins: Origins,
     /// The fleet file, and how it came to be chosen.
     pub chosen: Chosen,
+    /// What a change touches, when the selection was narrowed to that.
+    pub affected: Option<Affected>,
+    unkept: Option<(Key, Looks)>,
+}
+
+/// Where everything stands in the files. After a kept plan was taken nothing was read, and is only when it is asked for.
+#[derive(Debug)]
+pub struct Origins {
+    request: spec::Request,
+    map: OnceCell<SourceMap>,
+}
+
+impl Origins {
+    #[must_use]
+    pub fn map(&self) -> &SourceMap {
+        self.map.get_or_init(|| match spec::load(&self.request) {
+            Ok(loaded) => loaded.map,
+            // Changed a moment ago; places in it are still places.
+            Err(failure) => failure.map,
+        })
+    }
 }
 
 impl Ready {
+    /// Keeps the plan for the next command, once there is a state directory. Does nothing where it was kept already.
+    pub fn keep(&mut self) {
+        if StateDir::of(&self.fleet.workspace).path().is_dir()
+            && let Some((key, looks)) = self.unkept.take()
+        {
+            key.keep(&looks, &self.fleet, &self.graph);
+        }
+    }
+
+    /// Whether the file was read for this, and the plan not kept yet.
+    #[must_use]
+    pub fn is_unkept(&self) -> bool {
+        self.unkept.is_some()
+    }
+
     /// What a command that only shows things leaves with.
     #[must_use]
     pub fn exit(&self) -> ExitCode {
-        if self.selection.is_empty() { ExitCode::NothingSelected } else { ExitCode::Passed }
+        if self.selection.is_empty() && !self.is_untouched() { ExitCode::NothingSelected } else { ExitCode::Passed }
+    }
+
+    /// Whether something was selected, and no change touches any of it: nothing is left to do.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.affected.is_some() && self.selection.is_empty()
     }
 }
 
@@ -112,7 +158,8 @@ pub(super) fn open_with(
     shell: Shell,
 ) -> Result<Ready, Trouble> {
     let folder = std::env::current_dir()?;
-    let ready = load(source, words, except, &folder, facts).map_err(|failed| failed.trouble(shell))?;
+    let mut ready = load(source, words, except, &folder, facts).map_err(|failed| failed.trouble(shell))?;
+    ready.keep();
     if ready.chosen.by == ChosenBy::Above {
         // On standard error, where no program reads it; a closed one is no reason to stop.
         let _ = std::io::Write::write_fmt(
@@ -154,24 +201,41 @@ pub fn load(
     let chosen = args::choose(words.file, folder)?;
     let folder = chosen.file.parent().unwrap_or(Path::new("")).to_owned();
     let request = spec::Request { file: chosen.file.clone(), set: source.set.clone(), facts };
-    let spec::Loaded { fleet, map } = match spec::load(&request) {
-        Ok(loaded) => loaded,
-        Err(failure) => return Err(Failed::Invalid { problems: failure.problems, map: failure.map, folder }),
-    };
-    let graph = match check(&fleet, &map) {
-        Ok(graph) => graph,
-        Err(problems) => return Err(Failed::Invalid { problems, map, folder }),
-    };
+    let Plan { fleet, graph, map, unkept } =
+        plan(&request).map_err(|(problems, map)| Failed::Invalid { problems, map, folder })?;
+    let origins = Origins { request, map: map.map_or_else(OnceCell::new, OnceCell::from) };
     let request = select::Request { patterns: words.rest, except: except.to_vec() };
     let selection = select::select(&fleet, &graph, &request).map_err(|errors| {
         let unmatched = errors.iter().all(|error| matches!(error, SelectError::NoMatch { .. }));
         Failed::Selection {
-            problems: Mistakes { fleet: &fleet, map: &map }.of_selection(&errors),
+            problems: Mistakes { fleet: &fleet, map: origins.map() }.of_selection(&errors),
             // A name that is not there was mistyped; a pattern may be right and find nothing.
             exit: if unmatched { ExitCode::NothingSelected } else { ExitCode::Usage },
         }
     })?;
-    Ok(Ready { fleet, graph, selection, map, chosen })
+    Ok(Ready { fleet, graph, selection, origins, chosen, affected: None, unkept })
+}
+
+/// A fleet that is right, and its graph.
+struct Plan {
+    fleet: Fleet,
+    graph: Graph,
+    /// `None` when the plan was kept.
+    map: Option<SourceMap>,
+    unkept: Option<(Key, Looks)>,
+}
+
+/// The plan that was kept, or else the one that the file has now.
+fn plan(request: &spec::Request) -> Result<Plan, (Vec<Problem>, SourceMap)> {
+    let key = Key::of(request);
+    if let Some((fleet, graph)) = key.as_ref().and_then(|key| key.load(&request.facts)) {
+        return Ok(Plan { fleet, graph, map: None, unkept: None });
+    }
+    let spec::Loaded { fleet, map, looks } = spec::load(request).map_err(|failure| (failure.problems, failure.map))?;
+    match check(&fleet, &map) {
+        Ok(graph) => Ok(Plan { fleet, graph, map: Some(map), unkept: key.map(|key| (key, looks)) }),
+        Err(problems) => Err((problems, map)),
+    }
 }
 
 /// Most problems of each kind that are told. Nobody reads more, and a file can have a hundred thousand.

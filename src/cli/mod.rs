@@ -1,12 +1,20 @@
 //! The command line: one file per command, with its arguments, whose comments are the help, and one function.
-//! `args` what commands have in common · `problem` how a mistake is told. A command prints its result to standard
+//! `args` what commands have in common · `affected` and `git` what a change touches · `audit` what a traced task read ·
+//! `problem` how a mistake is told. A command prints its result to standard
 //! output, everything else to standard error, and answers with the exit code.
 
+pub mod affected;
 pub mod args;
+mod audit;
+pub mod cache;
 pub mod check;
+pub mod explain;
 mod fields;
+pub mod gc;
+pub mod git;
 pub mod graph;
 pub mod help;
+pub mod kept;
 pub mod list;
 pub mod load;
 pub mod logs;
@@ -46,11 +54,14 @@ pub enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Plan(plan::PlanArgs),
+    Explain(explain::ExplainArgs),
     List(list::ListArgs),
     Graph(graph::GraphArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Receipts(receipts::ReceiptsArgs),
+    Cache(cache::CacheArgs),
+    Gc(gc::GcArgs),
     Schema(schema::SchemaArgs),
     Help(help::HelpArgs),
 }
@@ -123,11 +134,14 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(args, shell),
         Command::Run(args) => run::run(args, shell),
         Command::Plan(args) => plan::run(args, shell),
+        Command::Explain(args) => explain::run(args, shell),
         Command::List(args) => list::run(args, shell),
         Command::Graph(args) => graph::run(args, shell),
         Command::Status(args) => shown(|out| status::run(args, out)),
         Command::Logs(args) => shown(|out| logs::run(args, out)),
         Command::Receipts(args) => shown(|out| receipts::run(args, out)),
+        Command::Cache(args) => cache::run(args, shell),
+        Command::Gc(args) => gc::run(args, shell),
         Command::Schema(args) => schema::run(args),
         Command::Help(args) => help::run(args, shell),
     };

@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::affected::AffectedArgs;
 use super::args::Source;
 use super::fields::{self, FIELDS};
 use super::load::{self, Ready};
-use super::{Shell, Trouble};
+use super::{Shell, Trouble, explain};
+use crate::engine::reuse::{Foreseen, Rules, foresee};
 use crate::graph::EdgeKind;
 use crate::id::TaskId;
 use crate::model::Action;
@@ -18,6 +20,7 @@ use crate::policy::ExitCode;
 use crate::report::Paint;
 use crate::report::color::Color;
 use crate::spec::{Origin, Seg};
+use crate::store::StateDir;
 
 /// Show what would run: in which order, where, and why
 #[derive(Args, Debug)]
@@ -30,6 +33,8 @@ pub struct PlanArgs {
     /// Leave out tasks, and what needs them, as often as needed
     #[arg(long, value_name = "PATTERN")]
     pub except: Vec<String>,
+    #[command(flatten)]
+    pub affected: AffectedArgs,
     /// As JSON, with every resolved value and where it came from
     #[arg(long)]
     pub json: bool,
@@ -38,9 +43,10 @@ pub struct PlanArgs {
 /// # Errors
 /// When the fleet file or the selection is not right, or the output cannot be written.
 pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
-    let ready = load::open(&args.source, &args.words, &args.except, shell)?;
+    let mut ready = load::open(&args.source, &args.words, &args.except, shell)?;
+    args.affected.narrow(&mut ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    show(&ready, args.json, shell.stdout(), &mut out)?;
+    show(&ready, Rules::default(), args.json, shell.stdout(), &mut out)?;
     out.flush()?;
     Ok(ready.exit())
 }
@@ -49,17 +55,20 @@ pub fn run(args: &PlanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn show(ready: &Ready, as_json: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
+pub fn show(ready: &Ready, rules: Rules, as_json: bool, paint: Paint, out: &mut dyn Write) -> io::Result<()> {
     // Loading has found a worker for every task, so this fails for no fleet that is ready.
     let plan = plan::plan(&ready.fleet, &ready.graph, &ready.selection)
         .map_err(|_| io::Error::other("a task of the plan has no worker"))?;
-    let page = Page { ready, plan: &plan };
+    let state = StateDir::of(&ready.fleet.workspace);
+    let foreseen = foresee(&ready.fleet, &ready.graph, &ready.selection, &state, rules, false)?;
+    let page = Page { ready, plan: &plan, foreseen: &foreseen };
     if as_json { page.json(out) } else { page.human(paint, out) }
 }
 
 struct Page<'a> {
     ready: &'a Ready,
     plan: &'a Plan,
+    foreseen: &'a Foreseen,
 }
 
 /// Widest column of names; a longer name pushes its own line only.
@@ -98,6 +107,9 @@ impl Page<'_> {
             )?;
             let indent = digits + 2;
             writeln!(out, "{:indent$}{}", "", paint.color(Color::Dim, self.command(step.task)))?;
+            if let Some(outlook) = &self.foreseen.outlooks[step.task] {
+                writeln!(out, "{:indent$}{}", "", explain::brief(outlook))?;
+            }
         }
         if self.plan.critical_path.len() > 1 {
             let path: Vec<&str> = self.plan.critical_path.iter().map(|task| self.name(*task)).collect();
@@ -127,8 +139,8 @@ impl Page<'_> {
 
     fn why(&self, step: &Step) -> String {
         let because = match &step.what {
-            What::Run(Why::Requested) => "requested".into(),
-            What::Run(Why::Always) => "requested, always runs".into(),
+            What::Run(Why::Requested) => self.requested(step.task),
+            What::Run(Why::Always) => format!("{}, always runs", self.requested(step.task)),
             What::Run(Why::NeededBy(by)) => format!("needed by {}", self.name(*by)),
             What::Skip { because } => return format!("skipped: {because}"),
             What::AfterFailureOf(owner) => return format!("only after a failure of {}", self.name(*owner)),
@@ -138,6 +150,11 @@ impl Page<'_> {
             return because;
         }
         format!("{because}; after {}", shortened(&needs, ", ", NAMES_MAX))
+    }
+
+    fn requested(&self, task: TaskId) -> String {
+        let affected = self.ready.affected.as_ref().and_then(|affected| affected.why(&self.ready.fleet, task));
+        affected.map_or_else(|| "requested".to_owned(), |why| format!("affected: {why}"))
     }
 
     /// What is run, on one line that a terminal can show.
@@ -161,8 +178,12 @@ impl Page<'_> {
         writeln!(out, "\"file\": {},", json!(fleet.file.to_string_lossy()))?;
         writeln!(out, "\"fleet\": {},", self.settings())?;
         writeln!(out, "\"policies\": {},", self.policies())?;
+        writeln!(out, "\"cache\": {},", self.cache())?;
         let workers: Map<String, Value> = fleet.workers.values().map(|worker| self.worker(worker)).collect();
         writeln!(out, "\"workers\": {},", Value::Object(workers))?;
+        if let Some(affected) = &self.ready.affected {
+            writeln!(out, "\"affected\": {},", affected.json())?;
+        }
         writeln!(out, "\"targets\": {},", names(&self.ready.selection.targets))?;
         let left_out =
             self.plan.left_out.iter().map(|(task, by)| json!({ "task": self.name(*task), "needs": self.name(*by) }));
@@ -176,7 +197,8 @@ impl Page<'_> {
     }
 
     fn settings(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let top = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key(key)]));
         json!({
             "name": top("name", json!(fleet.name)),
@@ -188,7 +210,8 @@ impl Page<'_> {
     }
 
     fn policies(&self) -> Value {
-        let Ready { fleet, map, .. } = self.ready;
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
         let policy = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("policies"), Seg::key(key)]));
         let limits: Map<String, Value> =
             fleet.pools.values().map(|pool| (pool.name.to_string(), json!(pool.size))).collect();
@@ -200,10 +223,25 @@ impl Page<'_> {
         })
     }
 
+    fn cache(&self) -> Value {
+        let Ready { fleet, origins, .. } = self.ready;
+        let map = origins.map();
+        let from = |key: &str, value: Value| field(value, &map.origin_at(&[Seg::key("cache"), Seg::key(key)]));
+        let remote = fleet.cache.remote.as_ref();
+        let table = remote
+            .map(|remote| json!({ "url": remote.url, "mode": remote.mode.name(), "token_ref": remote.token_ref }));
+        json!({
+            "max_size": from("max_size", json!(fleet.cache.max_size)),
+            "max_age": from("max_age", fields::duration(fleet.cache.max_age)),
+            "remote": from("remote", json!(table)),
+            "trust_remote": from("trust_remote", json!(remote.is_some_and(|remote| remote.trusted))),
+        })
+    }
+
     fn worker(&self, worker: &crate::model::Worker) -> (String, Value) {
         let from = |key: &str, value: Value| {
             let path = [Seg::key("workers"), Seg::key(&worker.name), Seg::key(key)];
-            field(value, &self.ready.map.origin_at(&path))
+            field(value, &self.ready.origins.map().origin_at(&path))
         };
         let all = json!({
             "host": from("host", json!({ "kind": worker.host.name() })),
@@ -216,8 +254,9 @@ impl Page<'_> {
     }
 
     fn step(&self, step: &Step) -> Value {
-        let Ready { fleet, graph, map, .. } = self.ready;
-        let task = &fleet.tasks[step.task];
+        let Ready { fleet, graph, origins, .. } = self.ready;
+        let map = origins.map();
+        let (id, task) = (step.task, &fleet.tasks[step.task]);
         let (what, why) = match &step.what {
             What::Run(Why::Requested) => ("run", json!({ "because": "requested" })),
             What::Run(Why::Always) => ("run", json!({ "because": "always" })),
@@ -239,12 +278,19 @@ impl Page<'_> {
         let values = FIELDS
             .iter()
             .map(|(key, value)| ((*key).to_owned(), field(value(fleet, task), &map.origin(&task.base, key))));
-        json!({
+        let mut step = json!({
             "task": task.name, "base": task.base, "what": what, "why": why,
             "after": after.collect::<Value>(), "workers": workers,
             "level": step.level, "rank": step.rank, "critical": step.critical,
             "fields": values.collect::<Map<_, _>>(),
-        })
+        });
+        if let Some(affected) = &self.ready.affected {
+            step["affected"] = affected.reason(fleet, id);
+        }
+        if let Some(step) = step.as_object_mut() {
+            step.extend(explain::decided(self.foreseen.outlooks[id].as_ref()));
+        }
+        step
     }
 }
 

@@ -66,12 +66,17 @@ impl From<io::Error> for Trouble {
     }
 }
 
+/// The state directory beside the fleet file, which is the nearest one unless it is named.
+pub(super) fn state_dir(file: Option<PathBuf>) -> Result<StateDir, Trouble> {
+    let file = args::choose(file, &std::env::current_dir()?)?.file;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(StateDir::of(folder))
+}
+
 impl Opened {
     /// The run of that name in the state directory beside the fleet file.
     pub(super) fn find(file: Option<PathBuf>, run: &str) -> Result<Self, Trouble> {
-        let file = args::choose(file, &std::env::current_dir()?)?.file;
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let state_dir = StateDir::of(folder);
+        let state_dir = state_dir(file)?;
         let run = state_dir.find(run).map_err(Trouble::NoSuchRun)?;
         Ok(Self { dir: state_dir.run_dir(&run), run, state_dir })
     }

@@ -9,17 +9,21 @@ use clap::Args;
 use console::Term;
 use indicatif::ProgressDrawTarget;
 
+use super::affected::AffectedArgs;
 use super::args::{Misuse, Source, sort_out};
 use super::load::{self, Ready};
-use super::{Shell, Trouble, env, plan};
+use super::{Shell, Trouble, audit, env, plan};
+use crate::engine::outcome::Outcome;
 use crate::engine::reuse::{self, Forced};
 use crate::engine::{self, Job, Options, RunError};
 use crate::graph::Graph;
 use crate::graph::select;
+use crate::id::TaskId;
 use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::report::ci::Ci;
 use crate::report::{Human, Json, OutputMode, Rerun, Sinks, human};
+use crate::spec::Syntax;
 use crate::store::state::{LockError, StateDir};
 
 /// Run tasks and what they need, judge them, and write receipts
@@ -41,6 +45,8 @@ pub struct RunArgs {
     /// Leave out tasks, and what needs them, as often as needed
     #[arg(long, value_name = "PATTERN")]
     pub except: Vec<String>,
+    #[command(flatten)]
+    pub affected: AffectedArgs,
     /// How many tasks at once, at most
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<NonZeroU32>,
@@ -50,6 +56,9 @@ pub struct RunArgs {
     /// After a failure, stop what runs and start nothing more
     #[arg(long)]
     pub fail_fast: bool,
+    /// Run a task with its reads traced, and say which inputs it lacks and which it never reads
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["affected", "dry_run"])]
+    pub audit_inputs: Option<String>,
     /// Say what would run, and run nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -87,28 +96,51 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let jobs = args.jobs.map(NonZeroU32::get);
     let mut facts = load::facts();
     facts.jobs = jobs;
-    let ready = load::open_with(&args.source, &args.words, &args.except, facts, shell)?;
-    if ready.selection.is_empty() {
+    let selecting = args.audit_inputs.as_ref().map(|task| audit::selecting(task, &args.words)).transpose()?;
+    let words = selecting.as_ref().unwrap_or(&args.words);
+    let mut ready = load::open_with(&args.source, words, &args.except, facts, shell)?;
+    args.affected.narrow(&mut ready)?;
+    if ready.is_untouched() && !args.dry_run {
+        return Ok(ExitCode::Passed);
+    }
+    if ready.selection.is_empty() && !ready.is_untouched() {
         return Err(Trouble::Other(ExitCode::NothingSelected, "nothing is selected".to_owned()));
     }
     if let Some(text) = jobs.and_then(|jobs| too_few_slots(jobs, &ready.fleet)) {
         // A closed standard error is no reason not to run.
         let _ = writeln!(io::stderr(), "warning: {text}");
     }
+    let mut reuse = args.reuse(&ready.fleet, &ready.graph)?;
     if args.dry_run {
-        plan::show(&ready, args.json, shell.stdout(), &mut io::stdout().lock())?;
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        plan::show(&ready, reuse, args.json, shell.stdout(), &mut out)?;
+        out.flush()?;
         return Ok(ExitCode::Passed);
     }
-    let reuse = args.reuse(&ready.fleet, &ready.graph)?;
-    let words = sort_out(&args.words, args.source.file.as_deref())?;
+    let audit = args.audit_inputs.as_ref().map(|task| audit::prepare(task, &ready)).transpose()?;
+    if let Some(audit) = &audit {
+        reuse.forced = reuse.forced.with(audit.task);
+    }
+    let words = sort_out(words, args.source.file.as_deref())?;
     let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
-    let Ready { fleet, graph, selection, map, .. } = ready;
-    // The trees of the file are as large as the fleet; a run has no more use for them.
-    drop(map);
-    let state = StateDir::of(&fleet.workspace);
-    let options = Options { jobs, fail_fast: args.fail_fast(), exe: std::env::current_exe()?, reuse };
+    let state = StateDir::of(&ready.fleet.workspace);
+    // If it cannot be made, the run says so.
+    if state.create().is_ok() {
+        ready.keep();
+    }
+    let Ready { fleet, graph, selection, origins, .. } = ready;
+    // The text of the file is as large as the fleet; a run has no more use for it.
+    drop(origins);
+    let options = Options { jobs, fail_fast: args.fail_fast(), audit, exe: std::env::current_exe()?, reuse };
     let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
-    match engine::run(&job, &mut sinks) {
+    let ended = engine::run(&job, &mut sinks);
+    if let (Ok(outcome), Some(audit)) = (&ended, &job.options.audit) {
+        args.tell(audit.task, &job, outcome, shell)?;
+    }
+    // The process ends next, and the kernel takes a large fleet back at once where we would do so text by text.
+    std::mem::forget(job.fleet);
+    std::mem::forget(graph);
+    match ended {
         Ok(outcome) => Ok(outcome.exit),
         Err(RunError::Lock(busy @ LockError::Locked { .. })) => {
             Err(Trouble::Other(ExitCode::StateBusy, busy.to_string()))
@@ -161,7 +193,18 @@ impl RunArgs {
         }
         command.extend(self.source.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
         let except = self.except.iter().flat_map(|pattern| ["--except".to_owned(), pattern.clone()]);
-        Rerun { command, selection: selection.iter().cloned().chain(except).collect() }
+        Rerun { command, selection: selection.iter().cloned().chain(except).chain(self.affected.words()).collect() }
+    }
+
+    /// What the traced task read, behind all that is said of the run.
+    fn tell(&self, task: TaskId, job: &Job<'_>, outcome: &Outcome, shell: Shell) -> io::Result<()> {
+        let syntax = Syntax::of(&job.fleet.file).unwrap_or(Syntax::Toml);
+        let told = audit::Told::of(task, &job.fleet, job.graph, &job.state.run_dir(&outcome.run));
+        if self.json {
+            told.human(&job.fleet, syntax, shell.stderr(), &mut io::stderr())?;
+            return told.json(&job.fleet, &mut io::stdout());
+        }
+        told.human(&job.fleet, syntax, shell.stdout(), &mut io::stdout())
     }
 
     /// Everyone who listens to the run: people, and with `--json` programs.
@@ -188,7 +231,7 @@ impl RunArgs {
             explain: self.explain,
         });
         let sinks = Sinks::default().with(human);
-        if self.json { sinks.with(Json::new(Box::new(io::stdout()))) } else { sinks }
+        if self.json { sinks.with(Json::new(Box::new(io::stdout())).explaining(self.explain)) } else { sinks }
     }
 
     fn wants_live(&self, terminal: bool, term: Option<&str>) -> bool {
@@ -225,22 +268,30 @@ mod tests {
       [FILE|TASK]...  The fleet file and the tasks to run
 
     Options:
-      -f, --file <FILE>       The fleet file; without it, the nearest fleet.toml, .yaml, .yml or .json
-                              in this folder or above
-          --set <KEY=VALUE>   Set a variable of the file, as often as needed
-          --except <PATTERN>  Leave out tasks, and what needs them, as often as needed
-      -j, --jobs <N>          How many tasks at once, at most
-      -k, --keep-going        After a failure, go on with what does not need the failed task
-          --fail-fast         After a failure, stop what runs and start nothing more
-      -n, --dry-run           Say what would run, and run nothing
-          --json              Print each event as a line of JSON on standard output, and everything for
-                              people on standard error
-      -o, --output <HOW>      How to show what tasks print [default: grouped] [possible values: grouped,
-                              stream, on-fail, quiet]
-          --no-progress       No live display; a line per event instead
-          --ci                As a CI wants it: --no-progress --output grouped --keep-going, and the
-                              marks of GitHub Actions or GitLab
-      -h, --help              Print help (see more with '--help')
+      -f, --file <FILE>          The fleet file; without it, the nearest fleet.toml, .yaml, .yml or
+                                 .json in this folder or above
+          --set <KEY=VALUE>      Set a variable of the file, as often as needed
+          --except <PATTERN>     Leave out tasks, and what needs them, as often as needed
+          --affected [<REV>]     Only tasks touched by what changed in git since REV, or since the
+                                 default branch was left
+      -j, --jobs <N>             How many tasks at once, at most
+      -k, --keep-going           After a failure, go on with what does not need the failed task
+          --fail-fast            After a failure, stop what runs and start nothing more
+          --audit-inputs <TASK>  Run a task with its reads traced, and say which inputs it lacks and
+                                 which it never reads
+      -n, --dry-run              Say what would run, and run nothing
+          --force[=<TASK>]       Run also what has not changed: all tasks, or those named
+          --no-cache             Reuse nothing, and keep nothing for reuse
+          --rehash               Read every file anew instead of trusting its size and times
+          --explain              Say of each task that runs why no earlier result is reused
+          --json                 Print each event as a line of JSON on standard output, and everything
+                                 for people on standard error
+      -o, --output <HOW>         How to show what tasks print [default: grouped] [possible values:
+                                 grouped, stream, on-fail, quiet]
+          --no-progress          No live display; a line per event instead
+          --ci                   As a CI wants it: --no-progress --output grouped --keep-going, and the
+                                 marks of GitHub Actions or GitLab
+      -h, --help                 Print help (see more with '--help')
 
     Tasks are names, patterns ('lint*') or tags (tag:ci); without any, everything in the file is run.
     A word that ends in .toml, .yaml, .yml or .json, with or without .example behind it, is the fleet

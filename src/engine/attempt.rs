@@ -11,6 +11,7 @@ use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::Told;
 use super::reuse::{self, Answer, Looked, Standing};
+use super::uploads::Upload;
 use super::writes::Snapshot;
 use super::{Engine, GRACE, start_link, stream};
 use crate::digest::Digest;
@@ -23,6 +24,7 @@ use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Input, SkipCause, StopCause};
 use crate::scorer::{self, CommandEnd, CommandHow, SCORE_BYTES_MAX, Wants};
+use crate::store::remote::{Extra, Remote, RemoteEntry};
 use crate::store::results::Entry;
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
@@ -154,6 +156,9 @@ impl Engine<'_> {
             let read = move || launch::read(&fleet, id, &ground, &store, turn);
             self.inbox.spawn(move || Finished::Prepared { n, prepared: read() });
         } else {
+            if let Some(reason) = self.reuse.never(task) {
+                self.emit(Event::Explained { task: id, reasons: &[reason] });
+            }
             self.launch(n);
         }
     }
@@ -184,6 +189,7 @@ impl Engine<'_> {
         flight.looked = prepared.looked;
         flight.before = prepared.before;
         let id = flight.task;
+        self.tell_of_remote();
         for index in prepared.unmatched {
             let task = self.task(id);
             let pattern = task.inputs.as_ref().map_or("", |inputs| &*inputs[index]);
@@ -211,14 +217,16 @@ impl Engine<'_> {
         let Some(flight) = self.flights.get_mut(&n) else { return };
         let (id, attempt, worker) = (flight.task, flight.attempt, flight.worker);
         flight.phase = Phase::Running;
-        let spawn = match launch::spawn(self, id, attempt) {
-            Ok(spawn) => spawn,
-            Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
-        };
+        // The task's own words, before a tracer is put around them.
+        let (spawn, argv) =
+            match launch::spawn(self, id, attempt).and_then(|spawn| launch::traced(self, id, attempt, spawn)) {
+                Ok(both) => both,
+                Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
+            };
         let (now, stamp) = (self.now, self.stamp());
         let flight = flight_mut(self, n);
         (flight.started, flight.started_at) = (now, stamp);
-        flight.argv = spawn.argv.iter().map(|arg| arg.as_str().into()).collect();
+        flight.argv = argv;
         self.reuse.ground.files.moved();
         self.emit(Event::Starting { task: id, attempt, worker });
         self.to_send.push((n, spawn));
@@ -552,10 +560,32 @@ impl Engine<'_> {
             artifacts: if passed { receipt.artifacts.clone() } else { Vec::new() },
             score: receipt.score.clone(),
         };
+        if entry.is_reusable() {
+            self.share(&entry, receipt);
+        }
         let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
         if let Err(error) = self.reuse.add(&entry, &parts) {
             self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
         }
+    }
+
+    /// Gives a result to those who share the cache.
+    fn share(&mut self, entry: &Entry, receipt: &Receipt) {
+        if !self.reuse.ground.remote.as_ref().is_some_and(Remote::writes) {
+            return;
+        }
+        let Some(store) = self.store.clone() else { return };
+        let extra = Extra {
+            task: entry.task.clone(),
+            run_id: entry.run.clone(),
+            journal_seq: entry.seq,
+            attempt: entry.attempt,
+            exit_code: receipt.exit_code,
+            score: entry.score.clone(),
+            fleet_version: receipt.fleet_version.as_ref().into(),
+        };
+        let remote = RemoteEntry { outputs: entry.outputs.clone(), artifacts: entry.artifacts.clone(), extra };
+        self.uploads.push(&self.reuse.ground, Upload { fingerprint: entry.fingerprint, entry: remote, store });
     }
 
     /// A task that was never started.

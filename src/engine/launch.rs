@@ -104,6 +104,24 @@ pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt) -> Re
     Ok(spawn)
 }
 
+/// The words of a process, as a receipt has them.
+pub(super) type Argv = Box<[Box<str>]>;
+
+/// With the task's own words, and a tracer around the process if this is the task to trace.
+pub(super) fn traced(
+    engine: &Engine<'_>,
+    id: TaskId,
+    attempt: Attempt,
+    mut spawn: Spawn,
+) -> Result<(Spawn, Argv), Refused> {
+    let argv = spawn.argv.iter().map(|word| word.as_str().into()).collect();
+    if let Some(audit) = engine.job.options.audit.as_ref().filter(|audit| audit.task == id) {
+        let wrapped = audit.wrap(engine.run_dir(), &engine.view.fleet.tasks[id], attempt, &mut spawn);
+        wrapped.map_err(|error| Refused(format!("its trace cannot be written: {error}")))?;
+    }
+    Ok((spawn, argv))
+}
+
 /// The process of a `command` scorer: the task's environment and folder, its own time.
 pub(super) fn scorer_spawn(
     engine: &mut Engine<'_>,

@@ -4,12 +4,14 @@
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written
+//! - `audit` what a traced task read, held against what it declares
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
 //! The loop turns in one order: take in what happened, let the scheduler decide, perform it, hand the journal to the
 //! kernel, and only then send the supervisors what they are told. So nothing runs that is not on record.
 
 mod attempt;
+pub mod audit;
 mod environment;
 mod inbox;
 mod judge;
@@ -21,6 +23,7 @@ pub mod reuse;
 mod signal;
 pub mod sink;
 mod tally;
+mod uploads;
 mod work;
 mod writes;
 
@@ -28,6 +31,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::graph::Graph;
@@ -40,6 +44,7 @@ use crate::policy::ExitCode;
 use crate::protocol::RunStatus;
 use crate::receipt::Receipts;
 use crate::schedule::{Action, Input, Scheduler};
+use crate::store::remote::Remote;
 use crate::store::state::{LockError, StateDir};
 use crate::store::{Root, Store};
 use crate::supervisor::frame;
@@ -54,6 +59,7 @@ pub use preflight::{Lacking, preflight};
 use reuse::{Reuse, Standing};
 use signal::{Signal, Signals};
 use sink::{RunView, Sink};
+use uploads::Uploads;
 
 /// Between TERM and KILL, whoever asked for the end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -61,6 +67,8 @@ pub const GRACE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 /// The folder of exit logs in a run's folder.
 const EXITS: &str = "exits";
+/// How often the end of a run looks whether its uploads are done.
+const UPLOAD_LOOK: Duration = Duration::from_millis(5);
 /// How often the report may redraw.
 const FRAME: Duration = Duration::from_millis(100);
 
@@ -81,6 +89,8 @@ pub struct Options {
     pub jobs: Option<u32>,
     /// `--fail-fast` or `--keep-going`, over the file's own `fail_fast`.
     pub fail_fast: Option<bool>,
+    /// A task to run traced, whatever could be reused of it.
+    pub audit: Option<audit::Audit>,
     /// The `fleet` binary, which is also the supervisor.
     pub exe: PathBuf,
     /// What the command line says about reuse.
@@ -157,6 +167,9 @@ struct Engine<'a> {
     store: Option<Arc<Store>>,
     receipts: Receipts,
     reuse: Reuse,
+    uploads: Uploads,
+    /// Set when nobody wants to wait for the shared cache any more.
+    stop_waiting: Arc<AtomicBool>,
     flights: HashMap<u32, Flight>,
     in_flight: HashMap<TaskId, u32>,
     next_number: u32,
@@ -199,7 +212,9 @@ impl<'a> Engine<'a> {
         ];
         let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own);
         let root = Arc::new(Root::open(&fleet.workspace)?);
-        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, job.options.reuse.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        let rules = job.options.reuse.clone();
+        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, (&environments, Arc::clone(&stop)));
         let standing = reuse.standing(fleet, job.graph, job.selection, &mut environments);
         let links = fleet.workers.ids().map(|_| LinkState::default()).collect::<Vec<_>>();
         let mut engine = Self {
@@ -224,6 +239,8 @@ impl<'a> Engine<'a> {
             store: None,
             receipts: Receipts::of(view.run, fleet, FLEET_VERSION, &receipts::MECHANISMS),
             reuse,
+            uploads: Uploads::default(),
+            stop_waiting: stop,
             flights: HashMap::new(),
             in_flight: HashMap::new(),
             next_number: 0,
@@ -467,6 +484,7 @@ impl<'a> Engine<'a> {
         self.interrupted.get_or_insert(signal);
         self.exit = self.exit.or_worse(exit);
         self.cancelled += 1;
+        self.stop_waiting.store(true, Ordering::Relaxed);
         self.tell(Input::Cancel { force: self.cancelled > 1 });
     }
 
@@ -560,6 +578,7 @@ impl<'a> Engine<'a> {
                 let _ = link.close(Duration::ZERO, &mut |_| {});
             }
         }
+        self.end_uploads();
         self.close_store();
         let status = match (self.interrupted, self.exit) {
             (Some(_), _) => RunStatus::Cancelled,
@@ -584,6 +603,24 @@ impl<'a> Engine<'a> {
             outcome.exit = self.exit.or_worse(ExitCode::NotWritten);
         }
         outcome
+    }
+
+    /// Waits for the results that are still on their way to the shared cache; a signal ends the wait.
+    fn end_uploads(&mut self) {
+        self.uploads.no_more();
+        while !self.uploads.are_done() {
+            self.heard();
+            std::thread::sleep(UPLOAD_LOOK);
+        }
+        self.tell_of_remote();
+    }
+
+    /// What the shared cache has to say; it says each thing once.
+    fn tell_of_remote(&mut self) {
+        let warnings = self.reuse.ground.remote.as_ref().map(Remote::warnings).unwrap_or_default();
+        for warning in warnings {
+            self.warn(&warning);
+        }
     }
 
     /// What the next run finds, on disk before the run's end is.

@@ -2,8 +2,11 @@
 //! have changed; asked again of a task when its turn comes, when what it needs has run; and told of every new result.
 //! What could be wrong with what is reused is looked at here: contents by the stat cache, outputs before they count.
 
+mod foresee;
+
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use rayon::prelude::*;
@@ -16,12 +19,16 @@ use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
 use crate::id::{IdMap, TaskId};
 use crate::model::{Fleet, Task};
-use crate::plan::explain::{self, Decision, Last, Reason};
+use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
-use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom};
+use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
+use crate::store::remote::{Remote, RemoteEntry, Token};
 use crate::store::results::{Entry, Results};
-use crate::store::{Files, Root, Scan, ScanError, StateDir, Store};
+use crate::store::{Files, Root, Scan, ScanError, StateDir, Store, scan};
+use crate::time::Stamp;
+
+pub use foresee::{Counted, Foreseen, LastRun, Outlook, foresee};
 
 /// Folder of what can be made again, in the state directory.
 const CACHE: &str = "cache";
@@ -47,6 +54,16 @@ pub enum Forced {
 }
 
 impl Forced {
+    /// One more task.
+    #[must_use]
+    pub fn with(self, task: TaskId) -> Self {
+        match self {
+            Self::Nothing => Self::Some(vec![task]),
+            Self::All => Self::All,
+            Self::Some(tasks) => Self::Some(tasks.into_iter().chain([task]).collect()),
+        }
+    }
+
     fn has(&self, task: TaskId) -> bool {
         match self {
             Self::Nothing => false,
@@ -74,6 +91,8 @@ pub(super) struct Ground {
     state: PathBuf,
     /// Opened for the first result that has artifacts.
     store: OnceLock<Option<Store>>,
+    /// The cache shared with others, where the file names one.
+    pub remote: Option<Remote>,
 }
 
 /// All that a run knows about reuse.
@@ -123,22 +142,30 @@ pub(super) enum Answer {
 pub(super) type Standing = Vec<(TaskId, Entry)>;
 
 impl Reuse {
-    pub(super) fn open(fleet: &Fleet, root: Arc<Root>, state: &StateDir, rules: Rules) -> Self {
+    /// `stop` ends what waits for the shared cache.
+    pub(super) fn open(
+        fleet: &Fleet,
+        root: Arc<Root>,
+        state: &StateDir,
+        rules: Rules,
+        (environments, stop): (&Environments, Arc<AtomicBool>),
+    ) -> Self {
         let cache = state.path().join(CACHE);
+        let remote = fleet.cache.remote.as_ref().filter(|_| !rules.off).map(|remote| {
+            let token = remote.token_ref.as_deref().and_then(|name| environments.caller(name)).map(Token::new);
+            Remote::new(remote, token.as_ref(), stop)
+        });
         let files = Files::open(root, Some(&cache), !rules.rehash);
         let results = RwLock::new(Results::open(&cache));
-        let ground = Ground { files, results, state: state.path().to_owned(), store: OnceLock::new() };
+        let ground = Ground { files, results, state: state.path().to_owned(), store: OnceLock::new(), remote };
         Self { ground: Arc::new(ground), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
     }
 
     /// What the task is to be asked when its turn comes.
     pub(super) fn turn(&self, fleet: &Fleet, id: TaskId, environments: &mut Environments) -> Turn {
         let task = &fleet.tasks[id];
-        if self.rules.off {
-            return Turn::Always(Reason::NoCache);
-        }
-        if let Some(why) = fingerprint::never_reusable(task) {
-            return Turn::Always(Reason::Never(why));
+        if let Some(reason) = self.never(task) {
+            return Turn::Always(reason);
         }
         let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| match self.made[need.task] {
             Made::Outputs(digest) => Ok((fleet.tasks[need.task].name.clone(), digest)),
@@ -150,6 +177,14 @@ impl Reuse {
         };
         let given = given(fleet, &self.ground.files, task, needs, environments);
         if self.rules.forced.has(id) { Turn::Run(given, Reason::Forced) } else { Turn::Ask(given) }
+    }
+
+    /// Why no result of the task can be reused, whatever it depends on.
+    pub(super) fn never(&self, task: &Task) -> Option<Reason> {
+        if self.rules.off {
+            return Some(Reason::NoCache);
+        }
+        fingerprint::never_reusable(task).map(Reason::Never)
     }
 
     /// A task is settled; `None` when it did not pass.
@@ -356,8 +391,7 @@ impl Ground {
         let Some(patterns) = task.inputs.as_deref().filter(|patterns| !patterns.is_empty()) else {
             return Ok(Default::default());
         };
-        let found = self.files.find(&Scan::new(patterns)?)?;
-        Ok((self.files.digest(&found.files)?, found.unmatched))
+        self.files.find_and_digest(&Scan::new(patterns)?)
     }
 
     /// The earlier result that holds with every output in its place.
@@ -368,29 +402,32 @@ impl Ground {
         let holds = unmatched.is_empty()
             && self.lost_artifact(&entry).is_none()
             && outputs::changed(&self.files, &entry.outputs).is_empty()
-            && self.leftover(task, &entry, true).is_none();
+            && self.leftover(task, &entry, || true).is_none();
         holds.then_some(entry)
     }
 
     /// An artifact that the store does not have any more. A receipt that names it would promise what nobody can get.
     fn lost_artifact(&self, entry: &Entry) -> Option<Reason> {
+        let lost = |artifact: &ArtifactRef| {
+            Reason::Lost(format!("the store does not have the artifact `{}`", artifact.path).into())
+        };
         let first = entry.artifacts.first()?;
         let Some(store) = self.store.get_or_init(|| Store::open(&self.state).ok()) else {
-            return Some(Reason::Lost(first.path.clone()));
+            return Some(lost(first));
         };
         let is_lost = |artifact: &&ArtifactRef| {
             artifact.checksum.zip(artifact.size_bytes).is_some_and(|(digest, bytes)| !store.has(&digest, bytes))
         };
-        entry.artifacts.iter().find(is_lost).map(|artifact| Reason::Lost(artifact.path.clone()))
+        entry.artifacts.iter().find(is_lost).map(lost)
     }
 
     /// What lies where the outputs of an earlier result go, and is none of them: a later result may have left it, and
     /// whoever reads the whole folder would read a mixture of both. Only the task itself can clear it away, so it runs.
     /// Where the last result is whole nothing else has been made since, and nobody has to look.
-    fn leftover(&self, task: &Task, entry: &Entry, is_whole: bool) -> Option<Reason> {
+    fn leftover(&self, task: &Task, entry: &Entry, is_whole: impl FnOnce() -> bool) -> Option<Reason> {
         let made = |path: &str| entry.outputs.binary_search_by(|output| (*output.path).cmp(path)).is_ok();
         let is_last = |results: &Results| results.last_made(&task.name).is_some_and(|last| last.0 == entry.fingerprint);
-        if task.outputs.iter().all(|pattern| made(pattern)) || is_whole && self.results(is_last) {
+        if task.outputs.iter().all(|pattern| made(pattern)) || self.results(is_last) && is_whole() {
             return None;
         }
         // A folder whose files are gone is where they will be put back.
@@ -410,18 +447,75 @@ impl Ground {
 
     /// Looks for an earlier result of a task as it was looked at, and puts its outputs back.
     pub(super) fn answer(&self, task: &Task, looked: &Looked, store: &Store) -> Answer {
-        let Some(entry) = looked.fingerprint.and_then(|print| self.results(|results| results.find(&print))) else {
+        let Some(fingerprint) = looked.fingerprint else { return Answer::Run(self.reasons(task, looked)) };
+        let ours = self.results(|results| results.find(&fingerprint));
+        let Some(entry) = ours.or_else(|| self.fetched(task, looked)) else {
             return Answer::Run(self.reasons(task, looked));
         };
-        let missing = outputs::changed(&self.files, &entry.outputs);
-        let obstacle = self.lost_artifact(&entry).or_else(|| self.leftover(task, &entry, missing.is_empty()));
-        if let Some(reason) = obstacle {
+        if let Some(reason) = self.obstacle(task, &entry) {
             return Answer::Run(vec![reason]);
         }
-        match outputs::restore(&self.files, store, &entry.outputs, &missing) {
+        match self.put_back(&entry, store) {
             Ok(()) => Answer::Holds(Box::new(entry)),
-            Err(error) => Answer::Run(vec![lost(&error)]),
+            Err(error) => Answer::Run(vec![Reason::Lost(error.to_string().into())]),
         }
+    }
+
+    /// Why an earlier result cannot be used although nothing that the task depends on differs.
+    fn obstacle(&self, task: &Task, entry: &Entry) -> Option<Reason> {
+        // What others have made is fetched when it is put back.
+        let lost = if entry.remote { None } else { self.lost_artifact(entry) };
+        lost.or_else(|| self.leftover(task, entry, || outputs::changed(&self.files, &entry.outputs).is_empty()))
+    }
+
+    /// Puts missing outputs in their places; what the store lacks, the shared cache may have.
+    fn put_back(&self, entry: &Entry, store: &Store) -> Result<(), RestoreError> {
+        let missing = outputs::changed(&self.files, &entry.outputs);
+        let Some(remote) = self.remote.as_ref().filter(|remote| remote.reads()) else {
+            return outputs::restore(&self.files, store, &entry.outputs, &missing);
+        };
+        if entry.remote {
+            let wanted: Vec<OutputRef> = missing.iter().map(|at| entry.outputs[*at].clone()).collect();
+            // An output that does not come is missing from the store, which the restore says; an artifact would be
+            // missing from the receipt.
+            if !remote.fetch_blobs(store, &wanted) || !remote.fetch_artifacts(store, &entry.artifacts) {
+                return Err(RestoreError::NotFetched);
+            }
+        }
+        match outputs::restore(&self.files, store, &entry.outputs, &missing) {
+            Err(_) if !entry.remote && remote.fetch_blobs(store, &entry.outputs) => {
+                outputs::restore(&self.files, store, &entry.outputs, &missing)
+            }
+            result => result,
+        }
+    }
+
+    /// What others have made of the same.
+    fn fetched(&self, task: &Task, looked: &Looked) -> Option<Entry> {
+        let remote = self.remote.as_ref().filter(|remote| remote.reads())?;
+        let fingerprint = looked.fingerprint?;
+        let RemoteEntry { outputs, artifacts, extra } = remote.fetch(&fingerprint)?;
+        // A server may hold anything under a key, and what is written into the workspace is what the task declares.
+        let declared = Scan::new(&task.outputs).ok()?;
+        if !outputs.iter().all(|output| declared.covers(&output.path)) {
+            return None;
+        }
+        Some(Entry {
+            task: task.name.clone(),
+            fingerprint,
+            result: TaskResult::Pass,
+            why_not: None,
+            at: Stamp::default(),
+            run: extra.run_id,
+            seq: extra.journal_seq,
+            attempt: extra.attempt,
+            remote: true,
+            made: fingerprint::digest_of_outputs(&outputs),
+            inputs_digest: Some(scan::digest_of_all(&looked.inputs)),
+            outputs,
+            artifacts,
+            score: extra.score,
+        })
     }
 
     fn reasons(&self, task: &Task, looked: &Looked) -> Vec<Reason> {
@@ -449,98 +543,7 @@ impl Ground {
     }
 }
 
-fn lost(error: &RestoreError) -> Reason {
-    Reason::Unreadable(error.to_string().into())
-}
-
 /// Where a reused result comes from.
 pub(super) fn reused_from(entry: &Entry) -> ReusedFrom {
     ReusedFrom { run_id: entry.run.clone(), journal_seq: entry.seq, attempt: entry.attempt, remote: entry.remote }
-}
-
-/// What a run would do with each selected task, without doing it.
-#[derive(Debug)]
-pub struct Foreseen {
-    /// `None` for tasks that are not selected or not wanted.
-    pub decisions: IdMap<TaskId, Option<Decision>>,
-}
-
-/// Looks at all selected tasks as a run would.
-///
-/// # Errors
-/// When the workspace cannot be opened.
-pub fn foresee(
-    fleet: &Fleet,
-    graph: &Graph,
-    selection: &Selection,
-    state: &StateDir,
-    rules: Rules,
-) -> io::Result<Foreseen> {
-    let root = Arc::new(Root::open(&fleet.workspace)?);
-    let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new());
-    let mut reuse = Reuse::open(fleet, root, state, rules);
-    let mut decisions: IdMap<TaskId, Option<Decision>> = IdMap::filled(&fleet.tasks, None);
-    for &id in graph.order() {
-        let task = &fleet.tasks[id];
-        if !selection.contains(id) {
-            continue;
-        }
-        if task.unwanted.is_some() {
-            reuse.settled(id, Some(unwanted()));
-            continue;
-        }
-        let decision = reuse.foresee(fleet, graph, id, &decisions, &mut environments);
-        decisions[id] = Some(decision);
-    }
-    // A damaged or read-only cache costs time and nothing else.
-    let _ = reuse.ground.files.save();
-    Ok(Foreseen { decisions })
-}
-
-impl Reuse {
-    fn foresee(
-        &mut self,
-        fleet: &Fleet,
-        graph: &Graph,
-        id: TaskId,
-        decisions: &IdMap<TaskId, Option<Decision>>,
-        environments: &mut Environments,
-    ) -> Decision {
-        let task = &fleet.tasks[id];
-        // What runs first may make anything; suppose that it makes what it made last, and say so.
-        let running: Vec<TaskId> = graph.needs(id).iter().map(|edge| edge.from).collect();
-        let runs = |need: &TaskId| matches!(decisions[*need], Some(Decision::Run(_)));
-        let running: Vec<TaskId> = running.into_iter().filter(runs).collect();
-        let given = match self.turn(fleet, id, environments) {
-            Turn::Ask(given) => Some(given),
-            Turn::Run(_, reason) => return Decision::Run(vec![reason]),
-            Turn::Always(reason @ Reason::NeedDidNotPass(_)) if running.is_empty() => {
-                return Decision::Run(vec![reason]);
-            }
-            Turn::Always(Reason::NeedDidNotPass(_)) => None,
-            Turn::Always(reason) => return Decision::Run(vec![reason]),
-        };
-        let mut reasons: Vec<Reason> =
-            running.iter().map(|need| Reason::NeedRuns(fleet.tasks[*need].name.clone())).collect();
-        let Some(given) = given.or_else(|| self.supposed(fleet, id, environments)) else {
-            return Decision::Run(reasons);
-        };
-        match self.ground.look(task, given) {
-            Err(error) => reasons.push(Reason::Unreadable(error.to_string().into())),
-            Ok((looked, _)) => {
-                let found = looked.fingerprint.and_then(|print| self.ground.results(|results| results.find(&print)));
-                match found {
-                    Some(entry) if running.is_empty() => {
-                        self.made[id] = Made::Outputs(entry.made);
-                        let restored = outputs::changed(&self.ground.files, &entry.outputs);
-                        let restored = restored.into_iter().map(|at| entry.outputs[at].path.clone()).collect();
-                        return Decision::Reuse { from: reused_from(&entry), restored };
-                    }
-                    Some(_) => {}
-                    None => reasons.extend(self.ground.reasons(task, &looked)),
-                }
-            }
-        }
-        Decision::Run(reasons)
-    }
 }

@@ -2,12 +2,13 @@
 //!
 //! `files` adds the edges that files imply · `writes` refuses two tasks that may write one place at the same time ·
 //! `cycle` finds the whole shortest cycle · `rank` measures the longest path to the end · `select` says which tasks a
-//! run takes · `pattern` answers whether two globs can meet.
+//! run takes · `affected` which of them a change touches · `pattern` answers whether two globs can meet.
 //!
 //! Edges are two flat arrays indexed by task, because a run walks both directions of a hundred thousand tasks and an
 //! edge should cost a few bytes. petgraph gives nothing for that; it is used where it does, on the way to explain a
 //! cycle, and no type of it leaves this module. Nothing here recurses over the depth of the graph.
 
+pub mod affected;
 mod cycle;
 mod files;
 mod pattern;
@@ -125,18 +126,7 @@ impl Graph {
         edges.dedup_by_key(|edge| (edge.to, edge.from));
 
         let tasks = fleet.tasks.len();
-        let needs_at = starts(tasks, edges.iter().map(|edge| edge.to));
-        let dependents_at = starts(tasks, edges.iter().map(|edge| edge.from));
-        let mut dependents: Vec<u32> = (0..).take(edges.len()).collect();
-        dependents.sort_by_key(|&index| edges[index as usize].from);
-        let mut graph = Self {
-            edges: edges.into(),
-            needs_at,
-            dependents: dependents.into(),
-            dependents_at,
-            order: Box::default(),
-            handlers,
-        };
+        let mut graph = Self::unordered(tasks, edges.into(), handlers);
         match graph.sorted(tasks) {
             Ok(order) => {
                 graph.order = order.into();
@@ -145,6 +135,35 @@ impl Graph {
             Err(stuck) => errors.extend(cycle::shortest(&graph, &stuck)),
         }
         if errors.is_empty() { Ok(graph) } else { Err(errors) }
+    }
+
+    /// The graph that had these [`edges`](Self::edges), which were checked when it was made; `None` where they cannot
+    /// be of a graph of this fleet.
+    #[must_use]
+    pub fn again(fleet: &Fleet, edges: Vec<Edge>) -> Option<Self> {
+        let tasks = fleet.tasks.len();
+        let sorted = edges.is_sorted_by(|a, b| (a.to, a.from) < (b.to, b.from));
+        let known = |edge: &Edge| edge.from.index() < tasks && edge.to.index() < tasks;
+        if !sorted || !edges.iter().all(known) {
+            return None;
+        }
+        let mut graph = Self::unordered(tasks, edges.into(), Handlers::of(fleet));
+        graph.order = graph.sorted(tasks).ok()?.into();
+        Some(graph)
+    }
+
+    /// From sorted edges.
+    fn unordered(tasks: usize, edges: Box<[Edge]>, handlers: Handlers) -> Self {
+        let needs_at = starts(tasks, edges.iter().map(|edge| edge.to));
+        let dependents_at = starts(tasks, edges.iter().map(|edge| edge.from));
+        let mut next = dependents_at.clone();
+        let mut dependents: Box<[u32]> = vec![0; edges.len()].into();
+        for (index, edge) in (0..).zip(&edges) {
+            let place = &mut next[edge.from.index()];
+            dependents[*place as usize] = index;
+            *place += 1;
+        }
+        Self { edges, needs_at, dependents, dependents_at, order: Box::default(), handlers }
     }
 
     /// What `task` waits for, by id.

@@ -82,6 +82,16 @@ impl Selection {
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
+
+    /// The same, with only those targets that are wanted, and what belongs to them.
+    #[must_use]
+    pub fn only(&self, fleet: &Fleet, graph: &Graph, wanted: impl Fn(TaskId) -> bool) -> Self {
+        let targets: Vec<TaskId> = self.targets.iter().copied().filter(|task| wanted(*task)).collect();
+        let left_out = self.left_out.iter().copied().filter(|(task, _)| wanted(*task)).collect();
+        // A smaller selection takes no handler that the larger one did not.
+        let part = closed(fleet, graph, &targets, |task| self.part[task] != Part::Out);
+        Self { targets, left_out, part }
+    }
 }
 
 /// # Errors
@@ -135,7 +145,7 @@ pub fn select(fleet: &Fleet, graph: &Graph, request: &Request) -> Result<Selecti
     targets.dedup();
     left_out.sort_unstable();
     left_out.dedup();
-    let part = closed(fleet, graph, &targets, &blocked);
+    let part = closed(fleet, graph, &targets, |task| blocked[task].is_none());
     Ok(Selection { targets, left_out, part })
 }
 
@@ -149,13 +159,8 @@ fn blocked(graph: &Graph, excepted: &IdMap<TaskId, bool>) -> IdMap<TaskId, Optio
     blocked
 }
 
-/// The targets, what they need, their handlers, and what those need.
-fn closed(
-    fleet: &Fleet,
-    graph: &Graph,
-    targets: &[TaskId],
-    blocked: &IdMap<TaskId, Option<TaskId>>,
-) -> IdMap<TaskId, Part> {
+/// The targets, what they need, their handlers as far as those may run, and what those need.
+fn closed(fleet: &Fleet, graph: &Graph, targets: &[TaskId], may: impl Fn(TaskId) -> bool) -> IdMap<TaskId, Part> {
     let mut part: IdMap<TaskId, Part> = IdMap::filled(&fleet.tasks, Part::Out);
     let mut open = Vec::with_capacity(targets.len());
     for &task in targets {
@@ -170,7 +175,7 @@ fn closed(
                 open.push(edge.from);
             }
         }
-        for &handler in fleet.tasks[task].on_failure.iter().filter(|handler| blocked[**handler].is_none()) {
+        for &handler in fleet.tasks[task].on_failure.iter().filter(|handler| may(**handler)) {
             if part[handler] == Part::Out {
                 part[handler] = Part::HandlerOf(task);
                 open.push(handler);

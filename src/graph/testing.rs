@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{Id as _, IdMap, TaskId};
 use crate::model::worker::Host;
-use crate::model::{Action, Fleet, Need, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, Need, Policies, Task, Trust, Worker};
 
 /// A fleet of tasks that do nothing, on one local worker.
 pub(crate) fn fleet(names: &[&str]) -> Fleet {
@@ -20,6 +20,7 @@ pub(crate) fn fleet(names: &[&str]) -> Fleet {
         workers: vec![worker("local", 2)].into(),
         pools: IdMap::new(),
         policies: Policies::default(),
+        cache: CachePolicy::default(),
     }
 }
 

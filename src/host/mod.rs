@@ -2,3 +2,4 @@
 //! pipes; other kinds of host will be other ways to start the same program.
 
 pub mod local;
+pub mod strace;

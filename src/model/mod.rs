@@ -1,7 +1,9 @@
 //! What a fleet file means, once every name is an id and every default a value.
-//! `task` a unit of work · `worker` where it may run · `scorer` what judges it · `policy` what bounds the run.
+//! `task` a unit of work · `worker` where it may run · `scorer` what judges it · `policy` what bounds the run ·
+//! `cache` who shares results.
 //! Plain data: knows nothing of syntax, files or processes, and whatever holds one of these need not check it again.
 
+pub mod cache;
 pub mod policy;
 pub mod scorer;
 pub mod task;
@@ -12,7 +14,8 @@ use std::path::PathBuf;
 
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
 
-pub use policy::{Policies, Pool};
+pub use cache::{CacheMode, CacheRemote};
+pub use policy::{CachePolicy, Policies, Pool};
 pub use scorer::{Scorer, ScorerRule};
 pub use task::{Action, Artifact, Need, Shell, Task};
 pub use worker::{Trust, Worker, WorkerRequest};
@@ -35,6 +38,7 @@ pub struct Fleet {
     pub workers: IdMap<WorkerId, Worker>,
     pub pools: IdMap<PoolId, Pool>,
     pub policies: Policies,
+    pub cache: CachePolicy,
 }
 
 /// Free tables of the file, carried through to receipts.

@@ -37,7 +37,7 @@ pub enum Reason {
     NeedDidNotPass(Box<str>),
     /// A needed task runs first. Should it make what it made before, this one may still not have to.
     NeedRuns(Box<str>),
-    /// An output has to be put back and the store does not have it whole.
+    /// An output has to be put back and cannot be, for this reason.
     Lost(Box<str>),
     /// Where its outputs go is something that the earlier result does not have: it would be taken for one of them.
     Leftover(Box<str>),
@@ -104,7 +104,7 @@ impl fmt::Display for Reason {
             Self::Different(difference) => difference.fmt(f),
             Self::NeedDidNotPass(need) => write!(f, "it needs `{need}`, which did not pass"),
             Self::NeedRuns(need) => write!(f, "it needs `{need}`, which runs first"),
-            Self::Lost(path) => write!(f, "its output `{path}` is gone, and the store does not have it either"),
+            Self::Lost(path) => write!(f, "what it made cannot be put back: {path}"),
             Self::Leftover(path) => {
                 write!(f, "`{path}` lies among its outputs, and the earlier result does not have it")
             }

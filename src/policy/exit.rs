@@ -49,7 +49,7 @@ pub const TABLE: &[Row] = &[
     row(ExitCode::OverBudget, "over-budget", "a budget was exceeded"),
     row(ExitCode::OutOfTime, "out-of-time", "the run's time is up"),
     row(ExitCode::Infrastructure, "infrastructure", "infrastructure or transport failed"),
-    row(ExitCode::NotVerified, "not-verified", "receipts, audit or gate do not verify"),
+    row(ExitCode::NotVerified, "not-verified", "receipts, audit, gate or store do not verify"),
     row(ExitCode::StateBusy, "state-busy", "another run holds the state directory"),
     row(ExitCode::Internal, "internal", "internal error"),
     row(ExitCode::NotWritten, "not-written", "output or disk could not be written"),

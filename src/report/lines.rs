@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use super::RunView;
 use super::color::{Color, Paint};
+use super::reasons;
 use super::text::Span;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::plan::explain::Reason;
@@ -81,10 +82,10 @@ pub(super) fn reused(view: &RunView<'_>, paint: Paint, task: TaskId, from: &Reus
 }
 
 /// `why      build  the input `src/a.c` changed; the variable CC is set now`
-pub(super) fn explained(view: &RunView<'_>, paint: Paint, task: TaskId, reasons: &[Reason], out: &mut Vec<u8>) {
+pub(super) fn explained(view: &RunView<'_>, paint: Paint, task: TaskId, why: &[Reason], out: &mut Vec<u8>) {
     let name = &*view.fleet.tasks[task].name;
-    let shown: Vec<String> = reasons.iter().take(REASONS_SHOWN).map(ToString::to_string).collect();
-    let more = reasons.len().saturating_sub(REASONS_SHOWN);
+    let shown: Vec<String> = why.iter().take(REASONS_SHOWN).map(|one| reasons::line(&one.to_string())).collect();
+    let more = why.len().saturating_sub(REASONS_SHOWN);
     let more = if more > 0 { format!("; and {more} more, see `fleet explain`") } else { String::new() };
     line(paint, Color::Dim, "why", format_args!("{name}  {}{more}", shown.join("; ")), out);
 }

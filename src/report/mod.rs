@@ -1,7 +1,7 @@
 //! What people and programs see of a run while it runs. The engine tells one [`Sink`]; [`Sinks`] passes it on.
 //! `json` events for programs · `human` for people, made of `lines` a line per event, `output` what tasks print,
-//! `live` the display on a terminal, `summary` the end, `ci` the marks of the CI around it, all through `out` · `color`
-//! when, and which · `text` what must not reach a terminal.
+//! `live` the display on a terminal, `summary` the end, `ci` the marks of the CI around it, all through `out` ·
+//! `reasons` why a task runs · `color` when, and which · `text` what must not reach a terminal.
 //! Decides nothing about the run: a sink only tells whether its own output could be written.
 
 pub mod ci;
@@ -12,6 +12,7 @@ mod lines;
 mod live;
 mod out;
 pub mod output;
+pub mod reasons;
 pub mod summary;
 #[cfg(test)]
 mod testing;

@@ -15,7 +15,7 @@ use crate::engine::outcome::{Counts, Failure, Outcome, SLOWEST_MAX, Took};
 use crate::id::{Attempt, Id as _, IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, Happened, Stream};
 use crate::model::worker::Host;
-use crate::model::{Action, Fleet, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, Policies, Task, Trust, Worker};
 use crate::policy::ExitCode;
 use crate::protocol::receipt::{LogRef, Usage};
 use crate::protocol::{FailureKind, Receipt, TaskResult};
@@ -274,6 +274,7 @@ fn fleet(tasks: &[&str]) -> Fleet {
         workers: vec![worker].into(),
         pools: IdMap::new(),
         policies: Policies::default(),
+        cache: CachePolicy::default(),
     }
 }
 

@@ -92,6 +92,30 @@ impl fmt::Display for Span {
     }
 }
 
+/// `17 B`, `1.5 KiB`, `20.0 GiB`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1 << 10 {
+            return write!(f, "{} B", self.0);
+        }
+        // What rounds up to 1024.0 of a unit is one of the next.
+        let tenths = |shift: u32| (u128::from(self.0) * 10 + (1 << (shift - 1))) >> shift;
+        let last = UNITS.len() - 1;
+        let at = (0..last).find(|at| tenths(shift(*at)) < 10_240).unwrap_or(last);
+        let tenths = tenths(shift(at));
+        write!(f, "{}.{} {}", tenths / 10, tenths % 10, UNITS[at])
+    }
+}
+
+/// Bits below the unit at that place.
+fn shift(at: usize) -> u32 {
+    10 * (u32::try_from(at).unwrap_or(0) + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +148,24 @@ mod tests {
             assert_eq!(cleaned(line, true), shown, "{line:?}");
         }
         assert_eq!(cleaned(b"\x1b[31mred\x1b[0m", false), "red");
+    }
+
+    #[test]
+    fn sizes_have_a_unit_that_suits_them() {
+        let kib = 1 << 10;
+        let table: [(u64, &str); 8] = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (kib, "1.0 KiB"),
+            (kib * 3 / 2, "1.5 KiB"),
+            (kib * kib - 1, "1.0 MiB"),
+            (20 << 30, "20.0 GiB"),
+            (5 << 50, "5120.0 TiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ];
+        for (bytes, shown) in table {
+            assert_eq!(Bytes(bytes).to_string(), shown);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::error::{Near, Place, SpecError};
 use super::file::{DurationText, List, RunRaw, SizeText, Text};
 use super::map::{SourceMap, Spot};
 use super::nearest::nearest;
+use super::outside::Outside;
 use super::paths::{self, Links, PathKind};
 use super::shell::{self, BadCommand};
 use super::vars::{EXPANDED_BYTES_MAX, Reader, Scope, has_references};
@@ -20,6 +21,7 @@ use super::{names, quantity};
 pub(super) struct Context<'a> {
     pub(super) map: &'a SourceMap,
     pub(super) facts: &'a Facts,
+    pub(super) outside: &'a Outside<'a>,
     pub(super) workspace: &'a Path,
     pub(super) vars: BTreeMap<String, String>,
     pub(super) budget: Cell<usize>,
@@ -36,12 +38,14 @@ impl<'a> Context<'a> {
     pub(super) fn new(
         map: &'a SourceMap,
         facts: &'a Facts,
+        outside: &'a Outside<'a>,
         workspace: &'a Path,
         vars: BTreeMap<String, String>,
     ) -> Self {
         Self {
             map,
             facts,
+            outside,
             workspace,
             vars,
             budget: Cell::new(EXPANDED_BYTES_MAX),
@@ -71,7 +75,9 @@ impl<'a> Context<'a> {
         self.count() >= MISTAKES_MAX
     }
 
+    /// The end of it: all that was wrong.
     pub(super) fn into_mistakes(self) -> Vec<SpecError> {
+        self.outside.folders(self.links.into_inner().into_folders());
         self.mistakes.into_inner()
     }
 
@@ -149,7 +155,7 @@ impl<'a> Context<'a> {
     pub(super) fn path(&self, scope: &Scope<'_>, spot: &Spot<'_>, text: &str, kind: PathKind) -> Option<Box<str>> {
         let path = self.text(scope, spot, text)?;
         let checked = paths::checked(&path, kind).and_then(|path| {
-            self.links.borrow_mut().check(&path)?;
+            self.links.borrow_mut().check(self.outside, &path)?;
             Ok(path)
         });
         match checked {

@@ -1,6 +1,7 @@
 //! Mistakes in a fleet file: data in [`SpecError`], words in `error/text.rs`, both ends meet in [`Problem`].
 //! A problem says what is wrong, where (several places, maybe in several files), and what to type instead.
 
+mod cache;
 mod draft;
 mod text;
 
@@ -10,6 +11,7 @@ use super::paths::PathMistake;
 use super::quantity::UnitMistake;
 use super::shell::ShellSyntax;
 use super::tree::FileId;
+use super::url::UrlMistake;
 use super::vars::ReferenceMistake;
 
 /// One mistake, ready to be rendered for people or machines.
@@ -304,6 +306,22 @@ pub enum SpecError {
         most: f64,
         at: Place,
         other: Place,
+    },
+
+    // ── the shared cache ──
+    Url {
+        at: Place,
+        why: UrlMistake,
+    },
+    TokenRef {
+        at: Place,
+    },
+    TokenInClear {
+        at: Place,
+        url_at: Place,
+    },
+    TrustWithoutRemote {
+        at: Place,
     },
 
     // ── values ──

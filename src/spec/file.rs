@@ -18,7 +18,7 @@ use super::shape::{lenient, shapes};
 /// Keys of the format that this version refuses as not supported yet, by the table they belong to (the serde name of
 /// its struct). Source: "What the fleet file supports" in the format's reference.
 pub const NOT_YET: &[(&str, &[&str])] = &[
-    ("Fleet", &["agents", "cache", "gates"]),
+    ("Fleet", &["agents", "gates"]),
     (
         "Defaults",
         &[
@@ -155,6 +155,8 @@ written! {
             scorers: Named<ScorerRaw>,
             /// What bounds a run.
             policies: Box<PoliciesRaw>,
+            /// What bounds what is kept of past runs, and who shares it.
+            cache: Box<CacheRaw>,
         }
     }
 
@@ -355,6 +357,35 @@ written! {
             timeout: DurationText,
             /// Named pools; a task takes from them with `uses`.
             limits: Named<NonZeroU32>,
+        }
+    }
+
+    /// What bounds what is kept of past runs, and who shares it.
+    CacheRaw = "Cache" {
+        optional {
+            /// What the content store may hold; `fleet gc` goes by it.
+            max_size: SizeText,
+            /// How long a run and what it made is kept; 30d unless said. `fleet gc` goes by it.
+            max_age: DurationText,
+            /// A cache that is shared over HTTP: its URL, or a table.
+            remote: RemoteRaw,
+            /// Whether results of the shared cache are used, and not only uploaded; `false` unless said, because nothing
+            /// proves yet who made them.
+            trust_remote: bool,
+        }
+    }
+
+    /// A cache that is shared over HTTP.
+    RemoteTable = "Remote" {
+        required {
+            /// Where it is: `https://…`, above its folders `ac` and `cas`.
+            url: Text,
+        }
+        optional {
+            /// Whether results are uploaded too; `"read-write"` unless said.
+            mode: RemoteMode,
+            /// The variable of the caller's environment that holds the bearer token.
+            token_ref: Text,
         }
     }
 }
@@ -578,6 +609,16 @@ pub enum Accept {
     Partial,
 }
 
+/// What is done with a shared cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "RemoteMode", rename_all = "kebab-case")]
+pub enum RemoteMode {
+    /// Results are taken and uploaded.
+    ReadWrite,
+    /// Results are taken.
+    ReadOnly,
+}
+
 /// An output of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "Stream", rename_all = "snake_case")]
@@ -610,6 +651,12 @@ shapes! {
     HostRaw = "host" {
         Word(HostWord) = "text",
         Table(Box<HostTable>) = "table",
+    }
+    /// A shared cache: where it is, and how to use it.
+    RemoteRaw = "shared cache" {
+        /// Where it is: `https://…`.
+        Url(Text) = "text",
+        Table(Box<RemoteTable>) = "table",
     }
     /// A variable that must be set, or what several must be.
     WhenEnv = "environment" {

@@ -10,6 +10,7 @@ use super::error::{Place, Problem, SpecError};
 use super::file::FileRaw;
 use super::map::{Source, SourceMap, Spot};
 use super::nearest::nearest;
+use super::outside::{Outside, beside};
 use super::paths::{self, PathKind, PathMistake, shown};
 use super::source::{Syntax, parse};
 use super::tree::{FileId, Seg};
@@ -22,6 +23,7 @@ pub(super) struct Reader<'a> {
     pub(super) map: &'a mut SourceMap,
     pub(super) problems: Vec<Problem>,
     workspace: &'a Path,
+    outside: &'a Outside<'a>,
     known: HashMap<PathBuf, FileId>,
     /// For each file, the `include` entry that asked for it first.
     asked: Vec<Option<(FileId, Place)>>,
@@ -30,11 +32,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(map: &'a mut SourceMap, workspace: &'a Path) -> Self {
+    pub(super) fn new(map: &'a mut SourceMap, workspace: &'a Path, outside: &'a Outside<'a>) -> Self {
         Self {
             map,
             problems: Vec::new(),
             workspace,
+            outside,
             known: HashMap::new(),
             asked: Vec::new(),
             files: Vec::new(),
@@ -116,18 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     fn matching(&mut self, file: FileId, folder: &Path, pattern: &str, at: &Place) {
-        let Ok(glob) = globset::GlobBuilder::new(pattern).literal_separator(true).build() else { return };
-        let glob = glob.compile_matcher();
-        let fixed: Vec<&str> = pattern.split('/').take_while(|part| !crate::model::task::is_glob(part)).collect();
-        let walk = walkdir::WalkDir::new(folder.join(fixed.join("/"))).max_depth(depth(pattern, fixed.len()));
-        let walk = walk.sort_by_file_name().into_iter();
-        let walk = walk.filter_entry(|entry| !matches!(entry.file_name().to_str(), Some(".git" | ".fleet")));
-        let found: Vec<PathBuf> = walk
-            .flatten()
-            .filter(|entry| entry.path().strip_prefix(folder).is_ok_and(|path| glob.is_match(path)))
-            .map(walkdir::DirEntry::into_path)
-            .filter(|path| path.is_file())
-            .collect();
+        let found = self.outside.matching(folder, pattern);
         if found.is_empty() {
             self.mistakes.push(SpecError::IncludeNothing { at: at.clone(), pattern: pattern.to_owned() });
         }
@@ -140,10 +132,12 @@ impl<'a> Reader<'a> {
     }
 
     fn one(&mut self, file: FileId, path: &Path, at: &Place, name: &str) {
-        let Ok(real) = path.canonicalize() else {
-            let near = beside(path).map(|near| match name.rsplit_once('/') {
+        let Some(real) = self.outside.real(path) else {
+            let files = beside(path);
+            let near = path.file_name().and_then(|name| nearest(name.to_str()?, files.iter().map(String::as_str)));
+            let near = near.map(|near| match name.rsplit_once('/') {
                 Some((folder, _)) => format!("{folder}/{near}"),
-                None => near,
+                None => near.to_owned(),
             });
             self.mistakes.push(SpecError::IncludeMissing { at: at.clone(), path: name.to_owned(), near });
             return;
@@ -166,7 +160,7 @@ impl<'a> Reader<'a> {
             self.mistakes.push(unreadable("its name ends in none of .toml, .yaml, .yml and .json".to_owned()));
             return;
         };
-        match read_bounded(&real) {
+        match self.outside.file(&real) {
             Ok(bytes) => self.file(real, syntax, &bytes, Some((file, at.clone()))),
             Err(error) => self.mistakes.push(unreadable(plain(&error))),
         }
@@ -187,34 +181,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How far below its folder without patterns a glob can match.
-pub(super) fn depth(glob: &str, fixed: usize) -> usize {
-    if glob.contains("**") { usize::MAX } else { glob.split('/').count() - fixed }
-}
-
-/// At most one byte more than a fleet file may have, so that a huge file is refused without being read.
-pub(super) fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let limit = super::source::FILE_BYTES_MAX as u64 + 1;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// The system's words without its number.
 pub(super) fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
-fn beside(path: &Path) -> Option<String> {
-    let names: Vec<String> = std::fs::read_dir(path.parent()?)
-        .ok()?
-        .flatten()
-        .filter(|entry| Syntax::of(&entry.path()).is_some())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// A table of the file in which nothing is said.
@@ -310,6 +280,10 @@ impl Merge<'_> {
         if let Some(part) = part.policies {
             let whole = whole.policies.get_or_insert_with(|| Box::new(empty()));
             once!(self, file, "policies", whole, part, fail_fast, max_parallel, timeout, limits);
+        }
+        if let Some(part) = part.cache {
+            let whole = whole.cache.get_or_insert_with(|| Box::new(empty()));
+            once!(self, file, "cache", whole, part, max_size, max_age, remote, trust_remote);
         }
     }
 

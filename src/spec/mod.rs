@@ -7,19 +7,23 @@
 //! `matrix` makes instances, `needs` turns names into ids, `task`, `scorer`, `worker` and `when` resolve the rest, all
 //! with a `context` at hand. `shell`, `paths` and `quantity` (durations and sizes) read one kind
 //! of text each. `error` has every mistake and
-//! its words, `map` the places, `render` what is seen of it.
+//! its words, `map` the places, `render` what is seen of it. `outside` asks everything that is not in the file itself,
+//! and `looks` has what it was told.
 
+mod cache;
 mod context;
 pub mod de;
 pub mod error;
 pub mod file;
 mod include;
 mod json;
+pub mod looks;
 pub mod map;
 mod matrix;
 mod names;
 pub mod nearest;
 mod needs;
+mod outside;
 mod paths;
 mod quantity;
 pub mod render;
@@ -33,14 +37,17 @@ mod syntax_error;
 mod task;
 mod toml;
 pub mod tree;
+mod url;
 mod vars;
 mod when;
 mod worker;
 mod yaml;
 
 pub use error::{Label, Place, Problem};
+pub use looks::{Answers, Looks};
 pub use map::{Origin, Source, SourceMap};
-pub use resolve::{Failure, Loaded, Request, load};
+pub use quantity::{typed_duration, typed_size};
+pub use resolve::{Failure, Loaded, Request, find, load};
 pub use source::{Syntax, parse};
 pub use tree::{FileId, Node, Seg, Tree};
 pub use when::Facts;

@@ -1,11 +1,13 @@
 //! Paths of a fleet file: relative to the workspace, `/`-separated, and never out of it, by text or through a link.
 //! `checked` is pure. `Links` looks at the disk and remembers each folder, so that ten thousand paths cost few reads.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
+use super::looks::{self, FolderLook};
+use super::outside::Outside;
 use crate::model::task::is_glob;
 
 /// Why a path is refused.
@@ -119,64 +121,63 @@ fn normal(text: &str, start: usize) -> Box<str> {
 #[derive(Debug)]
 pub(super) struct Links {
     workspace: PathBuf,
-    /// Folders looked at, as written in paths; the workspace is `""`.
-    folders: HashMap<Box<str>, Folder>,
-}
-
-#[derive(Debug)]
-enum Folder {
-    Missing,
-    /// Where it really is, and the links in it.
-    There(PathBuf, HashSet<OsString>),
-}
-
-impl Folder {
-    fn read(path: PathBuf) -> Self {
-        let Ok(entries) = std::fs::read_dir(&path) else { return Self::Missing };
-        let links = entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-            .map(|entry| entry.file_name())
-            .collect();
-        Self::There(path, links)
-    }
+    /// Folders looked at, as written in paths; the workspace is `""`. Also those that are not there: a later look must
+    /// find no link in them either.
+    folders: HashMap<Box<str>, FolderLook>,
+    /// Where links lead, as written in paths.
+    targets: HashMap<Box<str>, Option<PathBuf>>,
 }
 
 impl Links {
     /// `workspace` is absolute and without links itself.
     #[must_use]
     pub(super) fn under(workspace: &Path) -> Self {
-        Self { workspace: workspace.to_owned(), folders: HashMap::new() }
+        Self { workspace: workspace.to_owned(), folders: HashMap::new(), targets: HashMap::new() }
     }
 
     /// Follows the part of a checked path that has no pattern. A path that does not exist yet leads nowhere else.
-    pub(super) fn check(&mut self, path: &str) -> Result<(), BadPath> {
+    pub(super) fn check(&mut self, outside: &Outside<'_>, path: &str) -> Result<(), BadPath> {
         let start = usize::from(path.starts_with('!'));
         let body = &path[start..];
         let mut folder = "";
         if !self.folders.contains_key(folder) {
-            self.folders.insert("".into(), Folder::read(self.workspace.clone()));
+            self.folders.insert("".into(), looks::folder(self.workspace.clone()));
         }
         for part in body.split('/').take_while(|part| !is_glob(part)) {
-            let Some(Folder::There(real, links)) = self.folders.get(folder) else { return Ok(()) };
+            let Some(here) = self.folders.get(folder) else { return Ok(()) };
             let end = part.as_ptr() as usize - body.as_ptr() as usize + part.len();
-            let is_link = !links.is_empty() && links.contains(OsStr::new(part));
-            let last = end == body.len();
-            if is_link {
-                let Ok(target) = real.join(part).canonicalize() else { return Ok(()) };
+            let way = &body[..end];
+            if has_link(here, part) {
+                let link = here.path.join(part);
+                let target = self.targets.entry(way.into()).or_insert_with(|| outside.real(&link));
+                let Some(target) = target else { return Ok(()) };
                 if !target.starts_with(&self.workspace) {
-                    let why = PathMistake::Link(body[..end].to_owned(), target.display().to_string());
+                    let why = PathMistake::Link(way.to_owned(), target.display().to_string());
                     return Err(BadPath { at: start..start + end, why });
                 }
-                self.folders.entry(body[..end].into()).or_insert_with(|| Folder::read(target));
-            } else if !last && !self.folders.contains_key(&body[..end]) {
-                let child = Folder::read(real.join(part));
-                self.folders.insert(body[..end].into(), child);
+                if !self.folders.contains_key(way) {
+                    self.folders.insert(way.into(), looks::folder(target.clone()));
+                }
+            } else if end < body.len() && !self.folders.contains_key(way) {
+                let path = here.path.join(part);
+                // What is not there has nothing in it.
+                let child = if here.stamp.is_some() { looks::folder(path) } else { FolderLook::missing(path) };
+                self.folders.insert(way.into(), child);
             }
-            folder = &body[..end];
+            folder = way;
         }
         Ok(())
     }
+
+    pub(super) fn into_folders(self) -> Vec<FolderLook> {
+        let mut folders: Vec<FolderLook> = self.folders.into_values().collect();
+        folders.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        folders
+    }
+}
+
+fn has_link(folder: &FolderLook, name: &str) -> bool {
+    !folder.links.is_empty() && folder.links.binary_search_by(|link| (**link).cmp(OsStr::new(name))).is_ok()
 }
 
 /// `path` seen from `base` when it is inside, with `/`; else as it is.
@@ -199,6 +200,7 @@ pub(super) fn shown(path: &Path, base: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Facts;
 
     #[test]
     fn paths_get_one_spelling() {
@@ -242,12 +244,14 @@ mod tests {
         std::fs::create_dir_all(root.join("a/b")).unwrap();
         std::os::unix::fs::symlink(outside.path(), root.join("a/out")).unwrap();
         std::os::unix::fs::symlink("b", root.join("a/in")).unwrap();
+        let facts = Facts::new(1, HashMap::new(), |_| None);
+        let outside = Outside::new(&facts);
         let mut links = Links::under(&root);
         for fine in ["a/b/c", "a/in/c", "nowhere/at/all", "a/*/x", "."] {
-            assert_eq!(links.check(fine), Ok(()), "{fine}");
+            assert_eq!(links.check(&outside, fine), Ok(()), "{fine}");
         }
         for bad in ["a/out", "a/out/x", "!a/out/*.rs"] {
-            let error = links.check(bad).unwrap_err();
+            let error = links.check(&outside, bad).unwrap_err();
             assert!(matches!(error.why, PathMistake::Link(..)), "{bad}");
             assert!(bad[error.at].ends_with("a/out"));
         }

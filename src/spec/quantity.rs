@@ -69,6 +69,26 @@ impl UnitMistake {
     }
 }
 
+/// A duration as it is typed on a command line.
+///
+/// # Errors
+/// What is wrong with it and what to type instead.
+pub fn typed_duration(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|bad| typed(&bad, "duration"))
+}
+
+/// A size as it is typed on a command line.
+///
+/// # Errors
+/// What is wrong with it and what to type instead.
+pub fn typed_size(text: &str) -> Result<u64, String> {
+    size(text).map_err(|bad| typed(&bad, "size"))
+}
+
+fn typed(bad: &BadUnit, what: &str) -> String {
+    format!("this {what} {}; {}", bad.why.text(), bad.help(what))
+}
+
 const TIMES: [&str; 5] = ["d", "h", "m", "s", "ms"];
 const SIZES: [&str; 10] = ["B", "KiB", "MiB", "GiB", "TiB", "kB", "KB", "MB", "GB", "TB"];
 

@@ -4,13 +4,16 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::cache;
 use super::context::Context;
 use super::error::{Near, Place, Problem, SpecError, in_order};
-use super::file::{self, FileRaw, PoliciesRaw, Scalar, Text};
+use super::file::{self, CacheRaw, FileRaw, PoliciesRaw, Scalar, Text};
 use super::include::{self, Reader};
+use super::looks::Looks;
 use super::map::{SourceMap, Spot};
 use super::nearest::nearest;
 use super::needs::{self, NEEDS_MAX, Names, Plan};
+use super::outside::Outside;
 use super::scorer::{self, Named};
 use super::source::Syntax;
 use super::task::{self, Tables};
@@ -19,7 +22,7 @@ use super::vars::{self, BadVar, references};
 use super::when::Facts;
 use super::worker;
 use crate::id::{Id, IdMap, PoolId, TaskId};
-use crate::model::{Fleet, Policies, Pool, Task};
+use crate::model::{CachePolicy, Fleet, Policies, Pool, Task};
 
 /// What to load, and what the outside looks like.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct Request {
 pub struct Loaded {
     pub fleet: Fleet,
     pub map: SourceMap,
+    /// All that it was made from besides the request.
+    pub looks: Looks,
 }
 
 /// Every mistake of a pass, in the order of the files, and the sources to show them with.
@@ -53,9 +58,9 @@ pub struct Failure {
 pub fn load(request: &Request) -> Result<Loaded, Box<Failure>> {
     let mut map = SourceMap::default();
     match fleet(request, &mut map) {
-        Ok(fleet) => {
+        Ok((fleet, looks)) => {
             map.forget_trees();
-            Ok(Loaded { fleet, map })
+            Ok(Loaded { fleet, map, looks })
         }
         Err(mut problems) => {
             in_order(&mut problems);
@@ -64,10 +69,11 @@ pub fn load(request: &Request) -> Result<Loaded, Box<Failure>> {
     }
 }
 
-fn fleet(request: &Request, map: &mut SourceMap) -> Result<Fleet, Vec<Problem>> {
-    let (file, syntax, bytes) = open(&request.file).map_err(|mistake| vec![mistake.problem(map)])?;
+fn fleet(request: &Request, map: &mut SourceMap) -> Result<(Fleet, Looks), Vec<Problem>> {
+    let outside = Outside::new(&request.facts);
+    let (file, syntax, bytes) = open(&request.file, &outside).map_err(|mistake| vec![mistake.problem(map)])?;
     let workspace = file.parent().unwrap_or(Path::new("/")).to_owned();
-    let (files, problems) = Reader::new(map, &workspace).read(file.clone(), syntax, &bytes);
+    let (files, problems) = Reader::new(map, &workspace, &outside).read(file.clone(), syntax, &bytes);
     drop(bytes);
     refuse(problems)?;
     let (mut whole, mistakes) = include::merge(map, files);
@@ -82,12 +88,12 @@ fn fleet(request: &Request, map: &mut SourceMap) -> Result<Fleet, Vec<Problem>> 
     let map = &*map;
     let (vars, mistakes) = variables(map, &vars, &request.set);
     refuse(words(&mistakes, map))?;
-    let cx = Context::new(map, &request.facts, &workspace, vars);
+    let cx = Context::new(map, &request.facts, &outside, &workspace, vars);
     let seed = whole.seed.map_or_else(|| derived_seed(map), u64::from);
     let fleet = Resolver { cx: &cx, file: &file, local }.fleet(whole, seed);
     let mistakes = cx.into_mistakes();
     refuse(words(&mistakes, map))?;
-    Ok(fleet)
+    Ok((fleet, outside.into_looks()))
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
@@ -98,12 +104,20 @@ fn words(mistakes: &[SpecError], map: &SourceMap) -> Vec<Problem> {
     mistakes.iter().map(|mistake| mistake.problem(map)).collect()
 }
 
-fn open(path: &Path) -> Result<(PathBuf, Syntax, Vec<u8>), Box<SpecError>> {
-    let bad = |why: String| Box::new(SpecError::Unreadable { path: path.display().to_string(), why });
-    let real = path.canonicalize().map_err(|error| bad(include::plain(&error)))?;
+/// The fleet file itself, free of links, and how it is written. By its own name or that of the link to it.
+///
+/// # Errors
+/// When there is none, in words.
+pub fn find(path: &Path) -> Result<(PathBuf, Syntax), String> {
+    let real = path.canonicalize().map_err(|error| include::plain(&error))?;
     let syntax = Syntax::of(path).or_else(|| Syntax::of(&real));
-    let syntax = syntax.ok_or_else(|| bad("its name ends in none of .toml, .yaml, .yml and .json".to_owned()))?;
-    let bytes = include::read_bounded(&real).map_err(|error| bad(include::plain(&error)))?;
+    Ok((real, syntax.ok_or("its name ends in none of .toml, .yaml, .yml and .json")?))
+}
+
+fn open(path: &Path, outside: &Outside<'_>) -> Result<(PathBuf, Syntax, Vec<u8>), Box<SpecError>> {
+    let bad = |why: String| Box::new(SpecError::Unreadable { path: path.display().to_string(), why });
+    let (real, syntax) = find(path).map_err(bad)?;
+    let bytes = outside.file(&real).map_err(|error| bad(include::plain(&error)))?;
     Ok((real, syntax, bytes))
 }
 
@@ -219,6 +233,17 @@ impl Resolver<'_> {
             workers,
             pools,
             policies,
+            cache: self.cache(whole.cache.as_deref()),
+        }
+    }
+
+    fn cache(&self, raw: Option<&CacheRaw>) -> CachePolicy {
+        let Some(raw) = raw else { return CachePolicy::default() };
+        let (cx, spot, scope) = (self.cx, Spot::top("cache"), self.cx.scope(None, &[]));
+        CachePolicy {
+            max_size: raw.max_size.as_ref().and_then(|text| cx.size(&scope, &spot.key("max_size"), text)),
+            max_age: raw.max_age.as_ref().and_then(|text| cx.duration(&scope, &spot.key("max_age"), text)),
+            remote: cache::remote(cx, raw),
         }
     }
 

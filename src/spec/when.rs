@@ -1,5 +1,5 @@
 //! Whether a task is wanted here and now: `when` against the facts of this machine, this environment and this branch.
-//! The facts are a value, so that a test can fix them; only `exists` looks at the disk.
+//! The facts are a value, so that a test can fix them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,7 +31,7 @@ pub struct Facts {
     /// How many attempts at once the caller asks for; the implied local worker has slots for them.
     pub jobs: Option<u32>,
     /// The caller's environment, as far as it is UTF-8.
-    pub env: HashMap<String, String>,
+    env: HashMap<String, String>,
     ask_branch: Box<AskBranch>,
     branch: OnceLock<Option<String>>,
 }
@@ -55,7 +55,11 @@ impl Facts {
         }
     }
 
-    fn branch(&self, workspace: &Path) -> Option<&str> {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
+    }
+
+    pub(super) fn branch(&self, workspace: &Path) -> Option<&str> {
         self.branch.get_or_init(|| (self.ask_branch)(workspace)).as_deref()
     }
 }
@@ -151,7 +155,7 @@ fn environment(cx: &Context<'_>, scope: &Scope<'_>, spot: &Spot<'_>, env: &WhenE
     match env {
         WhenEnv::Set(name) => {
             let name = cx.text(scope, spot, name)?;
-            let known = valid(&name, &|| cx.map.at(spot)) && cx.facts.env.contains_key(&*name);
+            let known = valid(&name, &|| cx.map.at(spot)) && cx.outside.variable(&name, None);
             (!known).then(|| format!("`{name}` is not set"))
         }
         WhenEnv::Table(table) => table
@@ -161,14 +165,13 @@ fn environment(cx: &Context<'_>, scope: &Scope<'_>, spot: &Spot<'_>, env: &WhenE
                 if !valid(name, &|| cx.map.key_at(&spot)) {
                     return None;
                 }
-                let have = cx.facts.env.get(&**name);
                 match value {
-                    WhenValue::Set(true) => have.is_none().then(|| format!("`{name}` is not set")),
-                    WhenValue::Set(false) => have.is_some().then(|| format!("`{name}` is set")),
+                    WhenValue::Set(true) => (!cx.outside.variable(name, None)).then(|| format!("`{name}` is not set")),
+                    WhenValue::Set(false) => cx.outside.variable(name, None).then(|| format!("`{name}` is set")),
                     WhenValue::Is(text) => {
                         let wanted = cx.text(scope, &spot, text)?;
                         // Not the value it has: it may be a secret.
-                        (have.map(String::as_str) != Some(&*wanted)).then(|| format!("`{name}` is not `{wanted}`"))
+                        (!cx.outside.variable(name, Some(&wanted))).then(|| format!("`{name}` is not `{wanted}`"))
                     }
                 }
             })
@@ -191,7 +194,7 @@ fn branch(cx: &Context<'_>, scope: &Scope<'_>, spot: &Spot<'_>, globs: &OneOrMan
             }
         })
         .collect();
-    match cx.facts.branch(cx.workspace) {
+    match cx.outside.branch(cx.workspace) {
         None => Some("no branch is checked out".to_owned()),
         Some(have) if matchers.iter().any(|glob| glob.is_match(have)) => None,
         Some(have) => Some(format!("branch is `{have}`, not {}", or(&wanted))),
@@ -206,23 +209,8 @@ fn exists(cx: &Context<'_>, scope: &Scope<'_>, spot: &Spot<'_>, paths: &OneOrMan
         let item = spot.index(n);
         let spot = if one { spot } else { &item };
         let Some(path) = cx.path(scope, spot, text, PathKind::Glob) else { continue };
-        found = found || there_is(cx.workspace, &path);
+        found = found || cx.outside.exists(cx.workspace, &path);
         shown.push(path);
     }
     (!found).then(|| format!("{} does not exist", or(&shown)))
-}
-
-/// Whether a path, or anything that matches a glob, exists. A glob is looked for below its folder without patterns.
-fn there_is(workspace: &Path, path: &str) -> bool {
-    if !crate::model::task::is_glob(path) {
-        return workspace.join(path).exists();
-    }
-    let Ok(glob) = GlobBuilder::new(path).literal_separator(true).build() else { return false };
-    let glob = glob.compile_matcher();
-    let fixed: Vec<&str> = path.split('/').take_while(|part| !crate::model::task::is_glob(part)).collect();
-    let walk = walkdir::WalkDir::new(workspace.join(fixed.join("/")));
-    let walk = walk.max_depth(super::include::depth(path, fixed.len())).into_iter();
-    // Neither our own state nor the repository's is part of the workspace.
-    let walk = walk.filter_entry(|entry| !matches!(entry.file_name().to_str(), Some(".git" | ".fleet")));
-    walk.flatten().any(|entry| entry.path().strip_prefix(workspace).is_ok_and(|path| glob.is_match(path)))
 }

@@ -1,6 +1,9 @@
 //! What the workspace holds now: the files that patterns take, and their digests. Shared by all jobs of a run, so that
 //! the globs of all tasks are served by one walk, and no file is hashed whose digest still holds.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,9 +56,13 @@ impl Files {
     /// it is too, and is written anew.
     #[must_use]
     pub fn open(root: Arc<Root>, cache_dir: Option<&Path>, believe: bool) -> Self {
+        Self::open_at(root, cache_dir, believe, None)
+    }
+
+    fn open_at(root: Arc<Root>, cache_dir: Option<&Path>, believe: bool, clock: Option<i64>) -> Self {
         let path = cache_dir.map(|folder| folder.join(stats::NAME));
-        let stats = Stats::open(path.as_deref().filter(|_| believe), stats::now());
-        Self { root, stats, path, tree: RwLock::new(Some(Arc::new(Tree::new(true)))), clock: None }
+        let stats = Stats::open(path.as_deref().filter(|_| believe), clock.unwrap_or_else(stats::now));
+        Self { root, stats, path, tree: RwLock::new(Some(Arc::new(Tree::new(true)))), clock }
     }
 
     #[must_use]
@@ -77,7 +84,8 @@ impl Files {
     /// costs one `stat` in all.
     ///
     /// # Errors
-    /// As both. A file that disappears in between is no error.
+    /// As both; also for a literal link that leads out of the workspace, to whatever. A file that disappears in between
+    /// is no error.
     pub fn find_and_digest(&self, scan: &Scan) -> Result<(Vec<OutputRef>, Vec<usize>), ScanError> {
         let tree = self.tree();
         let mut files = Vec::with_capacity(scan.literals.len());
@@ -200,6 +208,25 @@ impl Files {
             self.stats.put(name, Entry { stat, digest, hashed_at });
         }
         Some(digest)
+    }
+
+    /// Whether a regular file, and no link to one, is there as it was described: one `stat` where the stat cache can be
+    /// believed.
+    #[must_use]
+    pub fn still_is(&self, file: &OutputRef) -> bool {
+        let Ok(stat) = Stat::at(self.root.as_fd(), &file.path) else { return false };
+        let alike =
+            stat.is_file() && stat.size == file.size_bytes && file.mode.is_none_or(|m| m == Mode::of(stat.mode));
+        if !alike {
+            return false;
+        }
+        match self.stats.get(&file.path, &stat) {
+            Some(digest) if self.tree().is_inside(&self.root, folder_of(&file.path)) => digest == file.digest,
+            _ => {
+                let hashed = self.hash(&file.path, &mut Vec::new());
+                hashed.is_ok_and(|found| found.is_some_and(|found| found.digest == file.digest))
+            }
+        }
     }
 
     /// Somebody has written or may have: walks are made anew from now on, each for itself. Digests still go by the

@@ -11,6 +11,9 @@ use crate::digest::Digest;
 /// Where damaged files are put aside, beside `sha256`.
 pub(super) const DAMAGED: &str = "damaged";
 
+/// Most things of one name that are put aside.
+const ASIDE_MAX: usize = 1000;
+
 /// Why bytes could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum GetError {
@@ -75,9 +78,20 @@ impl Store {
         {
             return Ok(());
         }
+        self.put_aside(&path)
+    }
+
+    /// Moves something of the store to `damaged/`.
+    pub(super) fn put_aside(&self, path: &Path) -> io::Result<()> {
         let aside = self.root.path().join(DAMAGED);
         fs::create_dir_all(&aside)?;
-        match fs::rename(&path, aside.join(digest.hex())) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let names = (1..).map(|n| format!("{name}.{n}"));
+        let free = std::iter::once(name.to_string()).chain(names).map(|name| aside.join(name));
+        let Some(free) = free.take(ASIDE_MAX).find(|path| fs::symlink_metadata(path).is_err()) else {
+            return Err(io::Error::other("too many of that name are set aside; `fleet gc` removes them"));
+        };
+        match fs::rename(path, free) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,
         }

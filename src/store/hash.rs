@@ -6,8 +6,6 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::Advice;
-
 use super::Root;
 use super::scan::ScanError;
 use super::stats::Stat;
@@ -18,6 +16,7 @@ use crate::digest::{Digest, Hasher};
 const PIECE_BYTES: usize = 256 << 10;
 
 /// The kernel is told to read ahead in files from this size.
+#[cfg(target_os = "linux")]
 const ADVISE_BYTES: u64 = 1 << 20;
 
 /// What one more file costs, in bytes that could be hashed meanwhile.
@@ -53,9 +52,10 @@ pub(super) fn path(root: &Root, path: &str, piece: &mut Vec<u8>) -> Result<Hashe
 }
 
 pub(super) fn read(file: &mut File, size: u64, piece: &mut Vec<u8>) -> io::Result<(Digest, u64)> {
+    #[cfg(target_os = "linux")]
     if size >= ADVISE_BYTES {
         // Only advice: without it the same bytes come, later.
-        let _ = rustix::fs::fadvise(&*file, 0, None, Advice::Sequential);
+        let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::Sequential);
     }
     // One byte more, so that the end of a small file shows in the first read that is short.
     let wanted = usize::try_from(size.saturating_add(1)).map_or(PIECE_BYTES, |size| size.min(PIECE_BYTES));

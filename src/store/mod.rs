@@ -3,16 +3,22 @@
 //! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
 //! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
 //! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
-//! results by fingerprint. Knows nothing of tasks or runs beyond their names.
+//! results by fingerprint · `remote` the cache shared with others · `inventory` what the store holds · `check` whether it
+//! is whole · `reach` what records cite of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
 
 pub mod beneath;
+pub mod check;
 mod copy;
 pub mod files;
+pub mod gc;
 mod get;
 mod hash;
 mod ignored;
+pub mod inventory;
 pub mod outputs;
 mod put;
+pub mod reach;
+pub mod remote;
 pub mod results;
 pub mod scan;
 pub mod state;
@@ -55,6 +61,17 @@ impl Store {
         let path = state_dir.join("store");
         std::fs::create_dir_all(path.join("sha256"))?;
         Ok(Self { root: Root::open(&path)?, unsynced: AtomicBool::new(false), tidied: Mutex::default() })
+    }
+
+    /// The store of a state directory, where there is one.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn find(state_dir: &Path) -> io::Result<Option<Self>> {
+        match std::fs::symlink_metadata(state_dir.join("store/sha256")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            _ => Self::open(state_dir).map(Some),
+        }
     }
 
     /// Whether a restore is the first of this process in a folder of the workspace.

@@ -8,9 +8,8 @@ mod restore;
 mod tests;
 mod walk;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -121,12 +120,7 @@ fn is_there(files: &Files, output: &OutputRef) -> bool {
     let root = files.root();
     let has_mode = |bits| output.mode.is_none_or(|mode| mode == Mode::of(bits));
     match output.kind {
-        EntryKind::File => {
-            // The look follows a link, and may have to hash: what this tells is enough most times.
-            fs::symlink_metadata(root.path().join(&*output.path)).is_ok_and(|found| {
-                found.is_file() && found.size() == output.size_bytes && has_mode(found.permissions().mode())
-            }) && files.look(&output.path).is_ok_and(|found| found.is_some_and(|found| found.digest == output.digest))
-        }
+        EntryKind::File => files.still_is(output),
         EntryKind::Symlink => {
             let text = Place::of(root, &output.path).and_then(|place| place.link_text());
             text.is_ok_and(|text| Digest::of(&text) == output.digest)

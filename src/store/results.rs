@@ -196,6 +196,11 @@ impl Results {
         self.entry(*self.by_fingerprint.get(fingerprint)?)
     }
 
+    /// All results there are, the earliest first.
+    pub fn all(&self) -> impl Iterator<Item = Entry> + '_ {
+        (0..self.records.len()).filter_map(|at| self.entry(u32::try_from(at).ok()?))
+    }
+
     /// The last result of a task, whatever it was.
     #[must_use]
     pub fn last(&self, task: &str) -> Option<Entry> {

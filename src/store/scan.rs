@@ -152,6 +152,15 @@ impl Scan {
         self.globs.iter().any(|glob| glob.names_hidden)
     }
 
+    /// Whether the patterns take a path, whatever is there.
+    #[must_use]
+    pub fn covers(&self, path: &str) -> bool {
+        let path = Path::new(path);
+        let below = |literal: &str| path.starts_with(literal);
+        !self.is_excluded(path)
+            && (self.literals().any(|(_, literal)| below(literal)) || self.globs_of(path, false).next().is_some())
+    }
+
     pub(super) fn is_excluded(&self, path: &Path) -> bool {
         self.excludes.is_match(path)
     }

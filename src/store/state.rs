@@ -6,9 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::id::RunId;
+use crate::time::Stamp;
 
 /// The state directory's name.
 pub const NAME: &str = ".fleet";
+
+/// What the name in the lock begins with when no run holds it.
+const UPKEEP: &str = "gc-";
 
 /// Longest lock file that is read.
 const LOCK_BYTES_MAX: u64 = 4096;
@@ -24,6 +28,8 @@ pub struct StateDir {
 pub struct Lock {
     file: File,
     previous: Option<Owner>,
+    /// What the file says again when the lock is let go.
+    after: String,
 }
 
 /// Who holds, or last held, the lock.
@@ -40,6 +46,9 @@ pub struct Owner {
 pub enum LockError {
     /// Another run holds the directory (exit code 11).
     #[error("{}", match owner {
+        Some(Owner { run, pid, .. }) if run.as_str().starts_with(UPKEEP) => {
+            format!("fleet gc of process {pid} holds {}: wait for it", path.display())
+        }
         Some(Owner { run, pid, .. }) => {
             format!("run {run} of process {pid} holds {}: wait for it, or end it with kill {pid}", path.display())
         }
@@ -85,6 +94,12 @@ impl StateDir {
         self.path.join("runs").join(run.as_str())
     }
 
+    /// What can be made again, and only saves time.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
     /// Makes the directory, hidden from git. Does nothing where it is.
     ///
     /// # Errors
@@ -113,6 +128,24 @@ impl StateDir {
     /// # Errors
     /// See [`LockError`].
     pub fn lock(&self, run: &RunId) -> Result<Lock, LockError> {
+        self.take_lock(run, false)
+    }
+
+    /// Takes the lock for something that is no run. A run that was killed before is still named when it is let go, so
+    /// that the next run ends what that one has left behind.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn lock_for_upkeep(&self, now: Stamp) -> Result<Lock, LockError> {
+        let name = format!("{UPKEEP}{}", now.compact());
+        let run = RunId::parse(&name).ok_or_else(|| LockError::Io {
+            path: self.path.join("lock"),
+            error: io::Error::other(format!("`{name}` is no name")),
+        })?;
+        self.take_lock(&run, true)
+    }
+
+    fn take_lock(&self, run: &RunId, for_upkeep: bool) -> Result<Lock, LockError> {
         let path = self.path.join("lock");
         let io = |error| LockError::Io { path: path.clone(), error };
         let mut file = OpenOptions::new()
@@ -131,11 +164,13 @@ impl StateDir {
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
         // A run that ends lets go of the lock with an empty file. Whoever is still named in it was killed.
-        let previous = owner_in(&mut file);
+        let last = last_line(&mut file);
+        let previous = owner_of(&last);
+        let after = if for_upkeep && previous.is_some() { last } else { String::new() };
         let pid = std::process::id();
-        let text = format!("{pid} {} {run}\n", started(pid).unwrap_or(0));
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
-        Ok(Lock { file, previous })
+        let text = format!("{pid} {} {run}\n{after}", started(pid).unwrap_or(0));
+        rewrite(&mut file, &text).map_err(io)?;
+        Ok(Lock { file, previous, after })
     }
 
     /// Who holds the lock now. Looks at the process and does not try the lock, because for the moment of trying it
@@ -206,7 +241,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // An empty file names no owner; if it cannot be emptied, the owner it names is seen to be gone.
-        let _ = self.file.set_len(0);
+        let _ = rewrite(&mut self.file, &self.after);
     }
 }
 
@@ -224,11 +259,36 @@ impl Owner {
     }
 }
 
+fn rewrite(file: &mut File, text: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())
+}
+
 fn owner_in(file: &mut File) -> Option<Owner> {
+    owner_of(text_of(file)?.lines().next()?)
+}
+
+/// The last line: that of the owner, or below it that of a killed run which an upkeep found. Without an upkeep's own:
+/// when it was killed itself it has left nothing behind.
+fn last_line(file: &mut File) -> String {
+    let text = text_of(file).unwrap_or_default();
+    let line = text.lines().last().unwrap_or_default();
+    if owner_of(line).is_some_and(|owner| owner.run.as_str().starts_with(UPKEEP)) {
+        return String::new();
+    }
+    line.to_owned()
+}
+
+fn text_of(file: &mut File) -> Option<String> {
     let mut text = String::new();
     file.rewind().ok()?;
     file.take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
-    let mut words = text.split_ascii_whitespace();
+    Some(text)
+}
+
+fn owner_of(line: &str) -> Option<Owner> {
+    let mut words = line.split_ascii_whitespace();
     let (pid, started, run) = (words.next()?, words.next()?, words.next()?);
     Some(Owner { pid: pid.parse().ok()?, run: RunId::parse(run)?, started: started.parse().ok()? })
 }
@@ -296,6 +356,24 @@ mod tests {
             assert_eq!(state.owner(), None, "{text}");
         }
         state.lock(&run("r2")).unwrap();
+    }
+
+    #[test]
+    fn upkeep_leaves_a_killed_run_for_the_next_one_to_find() {
+        let (_dir, state) = state();
+        let path = state.path().join("lock");
+        for text in ["4194303 77 r1\n", "4194302 7 gc-20261120T000000Z\n4194303 77 r1\n"] {
+            fs::write(&path, text).unwrap();
+            let lock = state.lock_for_upkeep(Stamp(0)).unwrap();
+            assert_eq!(state.owner().unwrap().pid, std::process::id());
+            let busy = state.lock(&run("r2")).unwrap_err().to_string();
+            assert!(busy.starts_with("fleet gc of process "), "{busy}");
+            drop(lock);
+            assert_eq!(state.owner(), None);
+            assert_eq!(state.lock(&run("r2")).unwrap().killed_run(), Some(&run("r1")));
+        }
+        fs::write(&path, "4194302 7 gc-20261120T000000Z\n").unwrap();
+        assert_eq!(state.lock(&run("r2")).unwrap().killed_run(), None);
     }
 
     #[test]

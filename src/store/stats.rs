@@ -4,6 +4,9 @@
 //! The file is one flat buffer that is used as it lies: a header, records of one size in the order of their paths'
 //! hashes, the paths. New entries lie beside it until it is written again.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -136,7 +139,10 @@ pub(super) struct Stats {
     /// By record of the file: somebody asked for it.
     asked: Vec<AtomicU8>,
     new: [Mutex<HashMap<Box<str>, Box<Entry>>>; SHARDS],
-    changed: AtomicBool,
+    /// There are new ones.
+    any_new: AtomicBool,
+    /// They are not all in the file.
+    unsaved: AtomicBool,
 }
 
 impl Stats {
@@ -146,14 +152,14 @@ impl Stats {
         let file = path.and_then(|path| Flat::read(path).ok().flatten()).filter(|file| file.newest() <= now);
         let file = file.unwrap_or_default();
         let asked = std::iter::repeat_with(AtomicU8::default).take(file.count).collect();
-        Self { file, asked, new: Default::default(), changed: AtomicBool::new(false) }
+        Self { file, asked, new: Default::default(), any_new: AtomicBool::default(), unsaved: AtomicBool::default() }
     }
 
     /// The digest of a file in this state, if there is one that holds.
     pub(super) fn get(&self, path: &str, stat: &Stat) -> Option<Digest> {
         let hash = mix(path.as_bytes());
         let fits = |entry: &Entry| entry.stat == *stat && entry.holds();
-        if self.changed.load(Ordering::Acquire)
+        if self.any_new.load(Ordering::Acquire)
             && let Some(entry) = lock(self.shard(hash)).get(path)
         {
             return fits(entry).then_some(entry.digest);
@@ -166,7 +172,8 @@ impl Stats {
 
     pub(super) fn put(&self, path: &str, entry: Entry) {
         lock(self.shard(mix(path.as_bytes()))).insert(path.into(), Box::new(entry));
-        self.changed.store(true, Ordering::Release);
+        self.any_new.store(true, Ordering::Release);
+        self.unsaved.store(true, Ordering::Release);
     }
 
     /// Paths whose entries are too young to be believed, and their sizes.
@@ -184,16 +191,19 @@ impl Stats {
         &self.new[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
     }
 
-    /// Writes what holds, when something changed. `is_gone` is asked for a few paths that nobody asked for.
+    /// Writes what holds, when there is something new. `is_gone` is asked for a few paths that nobody asked for.
     pub(super) fn save(&self, path: &Path, mut is_gone: impl FnMut(&str) -> bool) -> io::Result<()> {
-        if !self.changed.load(Ordering::Acquire) {
+        if !self.unsaved.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let mut all: Vec<(u64, Box<str>, Entry)> = Vec::with_capacity(self.file.count);
+        let mut all: Vec<(u64, Box<str>, Entry)> = Vec::new();
         for shard in &self.new {
             let shard = lock(shard);
             let sure = shard.iter().filter(|(_, entry)| entry.holds());
             all.extend(sure.map(|(path, entry)| (mix(path.as_bytes()), path.clone(), **entry)));
+        }
+        if all.is_empty() {
+            return Ok(());
         }
         // Another part of what nobody asked for is looked at every time.
         let skip = usize::try_from(now().unsigned_abs() / 1_000 % self.file.count.max(1) as u64).unwrap_or_default();
@@ -216,9 +226,7 @@ impl Stats {
             all.sort_unstable_by_key(|(_, _, entry)| std::cmp::Reverse(entry.hashed_at));
             all.truncate(ENTRIES_MAX);
         }
-        write(path, all)?;
-        self.changed.store(false, Ordering::Release);
-        Ok(())
+        write(path, all).inspect_err(|_| self.unsaved.store(true, Ordering::Release))
     }
 }
 
@@ -247,7 +255,9 @@ fn write(path: &Path, mut all: Vec<(u64, Box<str>, Entry)>) -> io::Result<()> {
         bytes.extend(entry.digest.as_bytes());
         at = at.checked_add(length).ok_or_else(|| io::Error::other("the stat cache is too large"))?;
     }
-    all.iter().for_each(|(_, path, _)| bytes.extend(path.as_bytes()));
+    for (_, path, _) in &all {
+        bytes.extend(path.as_bytes());
+    }
     let sum = mix(&bytes[16..]);
     bytes[8..16].copy_from_slice(&sum.to_le_bytes());
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -103,3 +103,69 @@ fn many_may_put_the_same_at_once() {
         store.verify(&Digest::of(&[n; 1000])).unwrap();
     }
 }
+
+#[test]
+fn a_check_names_what_is_damaged_and_sets_it_aside() {
+    let (dir, store) = store();
+    let top = dir.path().join("store");
+    let put = |bytes: &[u8]| store.put_bytes(bytes).unwrap().digest;
+    let (whole, writable, empty) = (put(b"whole"), put(b"writable"), put(b""));
+    let seen = |checked: super::check::Checked| -> Vec<String> {
+        checked.damaged.iter().map(|damaged| format!("{}: {}", damaged.path.display(), damaged.fault)).collect()
+    };
+    fs::set_permissions(store.path(&writable), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(seen(store.check(false).unwrap()), [] as [&str; 0]);
+    let mode = |digest| fs::metadata(store.path(digest)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&writable), 0o444, "its bytes were read and are what they must be");
+
+    let (flipped, torn, written, link) = (put(b"flipped"), put(b"torn"), put(b"written"), put(b"link"));
+    overwrite(&store, &flipped, b"fl1pped");
+    overwrite(&store, &torn, b"");
+    overwrite(&store, &written, b"WRITTEN");
+    for digest in [&flipped, &torn] {
+        fs::set_permissions(store.path(digest), fs::Permissions::from_mode(0o444)).unwrap();
+    }
+    fs::remove_file(store.path(&link)).unwrap();
+    symlink(store.path(&whole), store.path(&link)).unwrap();
+    fs::write(top.join("sha256/notes.txt"), "").unwrap();
+    fs::create_dir_all(top.join("sha256/00/zz/x")).unwrap();
+    fs::write(store.path(&whole).with_file_name("short"), "").unwrap();
+    let name = |digest: &Digest, what: &str| format!("{}: {what}", super::relative(digest));
+    let mut expected = vec![
+        name(&torn, &format!("it holds {}", Digest::of(b""))),
+        name(&written, &format!("it holds {}", Digest::of(b"WRITTEN"))),
+        name(&link, "it is not a file"),
+        "sha256/notes.txt: nothing in the store has such a name".to_owned(),
+        "sha256/00/zz: nothing in the store has such a name".to_owned(),
+        format!("{}/short: nothing in the store has such a name", super::relative(&whole).rsplit_once('/').unwrap().0),
+    ];
+    expected.sort_unstable();
+    let mut found = seen(store.check(false).unwrap());
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(seen(store.check(false).unwrap()), [] as [&str; 0], "all of it was set aside");
+    assert_eq!(seen(store.check(true).unwrap()), [name(&flipped, &format!("it holds {}", Digest::of(b"fl1pped")))]);
+    let checked = store.check(true).unwrap();
+    assert_eq!((checked.blobs, checked.read, checked.bytes, checked.damaged.len()), (3, 3, 13, 0));
+    assert_eq!(store.inventory().unwrap().aside.len(), 7);
+    assert!(store.put_bytes(b"flipped").unwrap().new);
+    overwrite(&store, &flipped, b"FLIPPED");
+    store.check(true).unwrap();
+    assert_eq!(store.inventory().unwrap().aside.len(), 8, "the earlier one is not lost");
+    store.verify(&empty).unwrap();
+}
+
+#[test]
+fn puts_without_a_sync_of_their_own_are_synced_together() {
+    let (dir, store) = store();
+    fs::write(dir.path().join("file"), "from a file").unwrap();
+    store.sync_all().unwrap();
+    let put = store.put_file_unsynced(&mut fs::File::open(dir.path().join("file")).unwrap()).unwrap();
+    assert!(put.new && put.digest == Digest::of(b"from a file"));
+    assert!(store.put_bytes_unsynced(b"bytes").unwrap().new);
+    assert!(!store.put_bytes(b"bytes").unwrap().new);
+    assert!(store.unsynced.load(std::sync::atomic::Ordering::Acquire));
+    store.sync_all().unwrap();
+    assert!(!store.unsynced.load(std::sync::atomic::Ordering::Acquire));
+    store.verify(&put.digest).unwrap();
+}

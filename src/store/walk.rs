@@ -1,6 +1,9 @@
 //! Walking the workspace for the patterns of a [`Scan`]. Folders are read into a [`Tree`] as they are needed, each
 //! once, so that the globs of all tasks share one walk; a walk of many folders uses all cores.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -287,15 +290,15 @@ impl<'a> Walk<'a> {
         Ok(Found { files, unmatched })
     }
 
-    fn walk(&self, base: Stop, taker: Taker) -> Result<(), ScanError> {
+    fn walk(&self, base: Stop, by: Taker) -> Result<(), ScanError> {
         self.look(1)?;
         let mut open = vec![base];
         while let Some(next) = open.pop() {
-            open.extend(self.visit(&next, taker)?);
+            open.extend(self.visit(&next, by)?);
             if open.len() >= PARALLEL_FOLDERS {
                 rayon::scope(|scope| {
                     for next in open.drain(..) {
-                        scope.spawn(move |scope| self.visit_in(scope, &next, taker));
+                        scope.spawn(move |scope| self.visit_in(scope, &next, by));
                     }
                 });
             }
@@ -303,14 +306,14 @@ impl<'a> Walk<'a> {
         lock(&self.error).take().map_or(Ok(()), Err)
     }
 
-    fn visit_in<'s>(&'s self, scope: &rayon::Scope<'s>, at: &Stop, taker: Taker) {
+    fn visit_in<'s>(&'s self, scope: &rayon::Scope<'s>, at: &Stop, by: Taker) {
         if self.stop.load(Ordering::Relaxed) {
             return;
         }
-        match self.visit(at, taker) {
+        match self.visit(at, by) {
             Ok(below) => {
                 for next in below {
-                    scope.spawn(move |scope| self.visit_in(scope, &next, taker));
+                    scope.spawn(move |scope| self.visit_in(scope, &next, by));
                 }
             }
             Err(error) => {
@@ -321,24 +324,24 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes what a folder has; returns the folders in it that are wanted.
-    fn visit(&self, at: &Stop, taker: Taker) -> Result<Vec<Stop>, ScanError> {
-        self.reach(&at.path, taker);
+    fn visit(&self, at: &Stop, by: Taker) -> Result<Vec<Stop>, ScanError> {
+        self.reach(&at.path, by);
         let entries = self.tree.read(self.root, &at.path)?;
         self.look(entries.len())?;
         let (mut below, mut taken, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for entry in &*entries {
             let path = at.path.join(&*entry.name);
             let hidden = is_hidden(&entry.name);
-            if matches!(taker, Taker::Folder { .. }) && hidden || is_unfinished(&entry.name) {
+            if matches!(by, Taker::Folder { .. }) && hidden || is_unfinished(&entry.name) {
                 continue;
             }
             let hidden = at.hidden || hidden;
             if entry.kind == Kind::Folder {
                 let next = Stop { path, depth: at.depth + 1, hidden };
-                if self.wants(&next, entry.ignored, taker) {
+                if self.wants(&next, entry.ignored, by) {
                     below.push(next);
                 }
-            } else if self.takes(&path, hidden, entry, taker, &mut places) {
+            } else if self.takes(&path, hidden, entry, by, &mut places) {
                 let text = path.into_os_string().into_string();
                 taken.push(text.map(String::into_boxed_str).map_err(|path| not_utf8(&path))?);
             }
@@ -349,8 +352,8 @@ impl<'a> Walk<'a> {
         Ok(below)
     }
 
-    fn reach(&self, folder: &Path, taker: Taker) {
-        if matches!(taker, Taker::Globs) {
+    fn reach(&self, folder: &Path, by: Taker) {
+        if matches!(by, Taker::Globs) {
             for (glob, reached) in self.scan.globs.iter().zip(&self.reached) {
                 if *glob.base == *folder {
                     reached.store(true, Ordering::Relaxed);
@@ -360,8 +363,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a folder can hold what is looked for.
-    fn wants(&self, folder: &Stop, ignored: Option<usize>, taker: Taker) -> bool {
-        match taker {
+    fn wants(&self, folder: &Stop, ignored: Option<usize>, by: Taker) -> bool {
+        match by {
             Taker::Folder { depth, .. } => names(depth, ignored),
             Taker::Globs => self.scan.globs.iter().any(|glob| {
                 (glob.names_hidden || !folder.hidden)
@@ -372,10 +375,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a pattern takes this file; notes which do.
-    fn takes(&self, path: &Path, hidden: bool, entry: &Entry, taker: Taker, places: &mut Vec<usize>) -> bool {
+    fn takes(&self, path: &Path, hidden: bool, entry: &Entry, by: Taker, places: &mut Vec<usize>) -> bool {
         let is_file = || entry.kind == Kind::File || is_file_link(&self.root.path().join(path));
         let note = |pattern: usize| self.matched[pattern].store(true, Ordering::Relaxed);
-        match taker {
+        match by {
             Taker::Folder { pattern, depth } => {
                 let taken = names(depth, entry.ignored) && !self.scan.excludes(path) && is_file();
                 if taken {
@@ -390,7 +393,9 @@ impl<'a> Walk<'a> {
                 if places.is_empty() || self.scan.excludes(path) || !is_file() {
                     return false;
                 }
-                places.iter().for_each(|at| note(self.scan.globs[*at].pattern));
+                for at in places {
+                    note(self.scan.globs[*at].pattern);
+                }
                 true
             }
         }

@@ -356,6 +356,7 @@ pub(crate) fn with_key(place: &str, key: &str) -> String {
         "a need" => format!("{task}needs = [{{ task = \"other\", {key} = true }}]\n[tasks.other]\nrun = \"true\"\n"),
         "`when`" => format!("{task}when = {{ {key} = \"x\" }}\n"),
         "`worker` of a task" => format!("{task}worker = {{ {key} = \"x\" }}\n"),
+        "`[cache]`" => format!("{task}[cache]\n{key} = \"1\"\n"),
         "`[policies]`" => format!("{task}[policies]\n{key} = {{}}\n"),
         "kinds of scorers" => format!("{task}scorers = [{{ kind = \"{key}\" }}]\n"),
         "kinds of hosts" => format!("{task}[workers.w]\nhost = {{ kind = \"{key}\" }}\n"),

@@ -52,7 +52,7 @@ impl Desk {
         let file = self.file(syntax, bytes);
         let facts = Facts::new(2, HashMap::from([("CI".into(), "1".into())]), |_| Some("main".into()));
         measure(|| {
-            let Loaded { fleet, map } = match spec::load(&Request { file, set: Vec::new(), facts }) {
+            let Loaded { fleet, map, .. } = match spec::load(&Request { file, set: Vec::new(), facts }) {
                 Ok(loaded) => loaded,
                 Err(failure) => {
                     let Failure { problems, map } = *failure;

@@ -1175,4 +1175,102 @@ run = "x"
 tools = ["cargo", ""]
 "#),
     ]),
+    ("cache_url_scheme", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = "cache.example:8080"
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_url_host", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = "https:///bazel"
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_url_port", &[
+        ("fleet.toml", br#"name = "x"
+cache.remote.url = "https://cache.example:80800/x"
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_url_query", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = "https://cache.example/x?team=a"
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_url_character", &[
+        ("fleet.yaml", br#"name: x
+cache:
+  remote: https://cache.example/a b
+tasks:
+  a:
+    run: x
+"#),
+    ]),
+    ("cache_url_through_variable", &[
+        ("fleet.toml", br#"name = "x"
+[vars]
+cache = "nfs://cache"
+[cache]
+remote = { url = "${vars.cache}/x" }
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_url_user", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = { url = "https://ci:hunter2@cache.example" }
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_mode_unknown", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = { url = "https://cache.example", mode = "readonly" }
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_token_not_a_name", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = { url = "https://cache.example", token_ref = "Bearer abc" }
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_token_in_clear", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = { url = "http://cache.example:8080", token_ref = "CACHE_TOKEN" }
+[tasks.a]
+run = "x"
+"#),
+    ]),
+    ("cache_trust_without_remote", &[
+        ("fleet.json", br#"{
+  "name": "x",
+  "cache": { "trust_remote": true },
+  "tasks": { "a": { "run": "x" } }
+}
+"#),
+    ]),
+    ("cache_without_url", &[
+        ("fleet.toml", br#"name = "x"
+[cache]
+remote = { mode = "read-only", token = "abc" }
+[tasks.a]
+run = "x"
+"#),
+    ]),
 ];

@@ -67,6 +67,9 @@ impl SpecError {
             | Self::QuorumTooLarge { .. }
             | Self::BadExitCode { .. }
             | Self::BoundsCrossed { .. } => self.of_scorers(),
+            Self::Url { .. } | Self::TokenRef { .. } | Self::TokenInClear { .. } | Self::TrustWithoutRemote { .. } => {
+                self.of_cache(map)
+            }
             Self::Path { .. }
             | Self::OnlyExclusions { .. }
             | Self::Duration { .. }

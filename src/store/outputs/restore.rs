@@ -46,6 +46,8 @@ pub enum RestoreError {
     Leaves { path: String },
     #[error("`{path}` cannot be written: {error}")]
     Write { path: String, error: io::Error },
+    #[error("the shared cache does not have all of it")]
+    NotFetched,
 }
 
 /// Puts outputs back, `which` by their positions. Each is there as a whole afterwards, or was not touched.
@@ -184,8 +186,8 @@ fn empty_folder(folder: &OwnedFd, name: &str, output: &OutputRef) -> Result<(), 
     }
     let Some(mode) = output.mode else { return Ok(()) };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = written(output, rustix::fs::openat(folder, name, flags, Bits::empty()))?;
-    written(output, rustix::fs::fchmod(made, Bits::from_raw_mode(bits(mode.bits()))))
+    let opened = written(output, rustix::fs::openat(folder, name, flags, Bits::empty()))?;
+    written(output, rustix::fs::fchmod(opened, Bits::from_raw_mode(bits(mode.bits()))))
 }
 
 #[allow(clippy::useless_conversion, clippy::allow_attributes, reason = "the type of a mode is the system's")]
@@ -218,7 +220,7 @@ impl<'a> Temp<'a> {
             let name = format!("{UNFINISHED}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             match make(&name) {
                 Err(Errno::EXIST) => {}
-                made => return made.map(|made| (Self { folder, name: Some(name) }, made)),
+                result => return result.map(|new| (Self { folder, name: Some(name) }, new)),
             }
         }
     }

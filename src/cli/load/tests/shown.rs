@@ -3,6 +3,7 @@
 use super::*;
 use crate::cli::graph::Format;
 use crate::cli::{graph, list, plan};
+use crate::engine::reuse::Rules;
 use crate::report::Paint;
 
 fn shown(words: &[&str], show: impl Fn(&Ready, &mut dyn std::io::Write) -> std::io::Result<()>) -> String {
@@ -17,40 +18,47 @@ fn shown(words: &[&str], show: impl Fn(&Ready, &mut dyn std::io::Write) -> std::
 
 #[test]
 fn the_plan_for_people() {
-    insta::assert_snapshot!(shown(&[], |ready, out| plan::show(ready, false, Paint::OFF, out)), @r#"
+    insta::assert_snapshot!(shown(&[], |ready, out| plan::show(ready, Rules::default(), false, Paint::OFF, out)), @"
     release: 7 steps on 2 workers
     1* build         any worker  requested
        cargo build --message-format 'short style'
+       run because it has no earlier result here
     2  lint:aarch64  any worker  requested
        sh: cargo fmt --check …
+       run because it declares no `inputs`
     3  lint:x86_64   any worker  requested
        sh: cargo fmt --check …
+       run because it declares no `inputs`
     4  old           any worker  skipped: os is `linux`, not `macos`
        true
     5* test          here        requested; after build
        ./target/app --self-test
+       run because it has no earlier result here
     6* publish       any worker  requested; after lint:x86_64, lint:aarch64, test, old
        ./publish.sh
+       run because it declares no `inputs`
     7  collect       any worker  only after a failure of build
        ./collect.sh
     critical path (*): build → test → publish
-    "#);
-    insta::assert_snapshot!(shown(&["test"], |ready, out| plan::show(ready, false, Paint::OFF, out)), @r#"
+    ");
+    insta::assert_snapshot!(shown(&["test"], |ready, out| plan::show(ready, Rules::default(), false, Paint::OFF, out)), @"
     release: 3 steps on 2 workers
     1* build    any worker  needed by test
        cargo build --message-format 'short style'
+       run because it has no earlier result here
     2* test     here        requested; after build
        ./target/app --self-test
+       run because it has no earlier result here
     3  collect  any worker  only after a failure of build
        ./collect.sh
     critical path (*): build → test
-    "#);
+    ");
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "most of them are the snapshot")]
 fn the_plan_for_programs_has_every_value_and_its_origin() {
-    let text = shown(&["test"], |ready, out| plan::show(ready, true, Paint::OFF, out));
+    let text = shown(&["test"], |ready, out| plan::show(ready, Rules::default(), true, Paint::OFF, out));
     let plan: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
     let brief = serde_json::json!({ "all": plan, "steps": null });
     let mut all = brief["all"].clone();
@@ -116,6 +124,24 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
         },
         "limits": {
           "value": {},
+          "origin": "default"
+        }
+      },
+      "cache": {
+        "max_size": {
+          "value": null,
+          "origin": "default"
+        },
+        "max_age": {
+          "value": null,
+          "origin": "default"
+        },
+        "remote": {
+          "value": null,
+          "origin": "default"
+        },
+        "trust_remote": {
+          "value": false,
           "origin": "default"
         }
       },
@@ -245,7 +271,25 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
             "scorers": "[{\"name\":\"exit_code\",\"kind\":\"exit_code\",\"weight\":1.0,\"at_least\":1.0,\"required\":true,\"expect\":[0]}] default",
             "pass_score": "0.0 default",
             "metadata": "{} default"
-          }
+          },
+          "decision": "run",
+          "reasons": [
+            {
+              "code": "first_run",
+              "kind": null,
+              "name": null,
+              "change": null,
+              "from": null,
+              "to": null,
+              "text": "it has no earlier result here"
+            }
+          ],
+          "if_same": null,
+          "reused": null,
+          "restored": [],
+          "fingerprint": null,
+          "inputs": null,
+          "needs": null
         },
         {
           "task": "test",
@@ -301,7 +345,25 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
             "scorers": "[{\"name\":\"exit_code\",\"kind\":\"exit_code\",\"weight\":1.0,\"at_least\":1.0,\"required\":true,\"expect\":[0]}] default",
             "pass_score": "0.0 default",
             "metadata": "{} default"
-          }
+          },
+          "decision": "run",
+          "reasons": [
+            {
+              "code": "first_run",
+              "kind": null,
+              "name": null,
+              "change": null,
+              "from": null,
+              "to": null,
+              "text": "it has no earlier result here"
+            }
+          ],
+          "if_same": null,
+          "reused": null,
+          "restored": [],
+          "fingerprint": null,
+          "inputs": null,
+          "needs": null
         },
         {
           "task": "collect",
@@ -353,7 +415,15 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
             "scorers": "[{\"name\":\"exit_code\",\"kind\":\"exit_code\",\"weight\":1.0,\"at_least\":1.0,\"required\":true,\"expect\":[0]}] default",
             "pass_score": "0.0 default",
             "metadata": "{} default"
-          }
+          },
+          "decision": null,
+          "reasons": [],
+          "if_same": null,
+          "reused": null,
+          "restored": [],
+          "fingerprint": null,
+          "inputs": null,
+          "needs": null
         }
       ]
     }
