@@ -3,6 +3,7 @@
 //! what explains cannot disagree. Source: "Reuse" in the design's semantics.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use crate::digest::{Digest, Hasher};
 use crate::model::{Action, Scorer, ScorerRule, Task};
@@ -221,7 +222,7 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
         let mut patterns = shell_words::join(task.outputs.iter());
         let declared = patterns.len();
         for artifact in &task.artifacts {
-            patterns.push_str(&format!("\n{artifact:?}"));
+            let _ = write!(patterns, "\n{artifact:?}");
         }
         visit(Kind::Outputs, "", Digest::of(patterns.as_bytes()), shown(&patterns[..declared]));
     }
