@@ -192,6 +192,7 @@ pub(super) fn files(count: usize) -> String {
     format!("{count} file{}", if count == 1 { "" } else { "s" })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 fn unreadable(error: io::Error) -> Trouble {
     Trouble::Other(ExitCode::NotWritten, format!("the state directory cannot be read: {error}"))
 }

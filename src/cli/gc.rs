@@ -69,6 +69,7 @@ fn limits(args: &GcArgs, shell: Shell) -> Result<Limits, Trouble> {
     Ok(limits)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
 fn trouble(error: GcError) -> Trouble {
     let exit = match &error {
         GcError::Lock(LockError::Locked { .. }) => ExitCode::StateBusy,

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use globset::Glob;
 
@@ -58,6 +59,22 @@ pub(super) const BASE_ENV: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
+/// Those of [`BASE_ENV`] whose value is part of what a result depends on, because it chooses a language or a toolchain.
+/// The others say who and where the caller is, which changes from one machine to the next and decides nothing.
+/// Listed in the same page.
+pub(super) const COUNTED_ENV: &[&str] = &[
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "RUSTUP_TOOLCHAIN",
+    "GOROOT",
+    "JAVA_HOME",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "NIX_PATH",
+];
+
 /// The variables of one environment, sorted by name.
 pub(crate) type Variables = Vec<(String, String)>;
 
@@ -69,6 +86,7 @@ pub(crate) struct Environments {
     shared: Vec<Variables>,
     by_pass: HashMap<Box<[Box<str>]>, usize>,
     programs: HashMap<(String, String, PathBuf), Option<PathBuf>>,
+    counted: HashMap<Box<[Box<str>]>, Arc<Variables>>,
 }
 
 /// Index of a shared environment, in the order they were made.
@@ -92,7 +110,14 @@ impl Environments {
         }
         caller.sort();
         unreadable.sort();
-        let this = Self { caller, own, shared: Vec::new(), by_pass: HashMap::new(), programs: HashMap::new() };
+        let this = Self {
+            caller,
+            own,
+            shared: Vec::new(),
+            by_pass: HashMap::new(),
+            programs: HashMap::new(),
+            counted: HashMap::new(),
+        };
         (this, unreadable)
     }
 
@@ -116,10 +141,16 @@ impl Environments {
         Env { id: u32::try_from(index).unwrap_or(u32::MAX), vars: self.shared[index].clone() }
     }
 
-    /// What a `pass_env` list lets through besides the base list, sorted by name.
-    pub(crate) fn passed(&self, pass: &[Box<str>]) -> Variables {
-        let allowed = NameSet::of(pass.iter().map(|p| &**p));
-        self.caller.iter().filter(|(name, _)| allowed.has(name)).cloned().collect()
+    /// Of what a `pass_env` list and the base list let through, what a result depends on, sorted by name.
+    pub(crate) fn counted(&mut self, pass: &[Box<str>]) -> Arc<Variables> {
+        if let Some(known) = self.counted.get(pass) {
+            return Arc::clone(known);
+        }
+        let counts = NameSet::of(COUNTED_ENV.iter().copied().chain(pass.iter().map(|p| &**p)));
+        let counted: Variables = self.caller.iter().filter(|(name, _)| counts.has(name)).cloned().collect();
+        let counted = Arc::new(counted);
+        self.counted.insert(pass.into(), Arc::clone(&counted));
+        counted
     }
 
     /// A variable of the caller.

@@ -107,7 +107,7 @@ pub(super) struct Reuse {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Given {
     needs: Vec<(Box<str>, Digest)>,
-    passed: Vec<(String, String)>,
+    passed: Arc<Vec<(String, String)>>,
     tools: Vec<(Box<str>, String, Digest)>,
 }
 
@@ -248,9 +248,9 @@ impl Reuse {
             .collect();
         let ground = &self.ground;
         let hold = |(id, given): &(TaskId, Given)| ground.holds(&fleet.tasks[*id], given.clone());
-        let mut held: IdMap<TaskId, Option<(Entry, &Given)>> = IdMap::filled(&fleet.tasks, None);
+        let mut found: IdMap<TaskId, Option<(Entry, &Given)>> = IdMap::filled(&fleet.tasks, None);
         for ((id, given), entry) in asked.iter().zip(asked.par_iter().map(hold).collect::<Vec<_>>()) {
-            held[*id] = entry.map(|entry| (entry, given));
+            found[*id] = entry.map(|entry| (entry, given));
         }
         let mut standing = Standing::new();
         for &id in graph.order() {
@@ -258,7 +258,7 @@ impl Reuse {
             if task.unwanted.is_some() && selection.contains(id) {
                 self.made[id] = Made::Outputs(unwanted());
             }
-            let Some((entry, given)) = held[id].take() else { continue };
+            let Some((entry, given)) = found[id].take() else { continue };
             let before = graph.needs(id).iter().all(|edge| self.made[edge.from] != Made::Open);
             // What it needs was supposed to have made what it made last.
             let made = task.needs.iter().filter(|need| !need.order_only).map(|need| self.made[need.task]);
@@ -308,10 +308,7 @@ fn given(
     needs: Vec<(Box<str>, Digest)>,
     environments: &mut Environments,
 ) -> Given {
-    let mut given = Given { needs, ..Given::default() };
-    if !task.pass_env.is_empty() {
-        given.passed = environments.passed(&task.pass_env);
-    }
+    let mut given = Given { needs, passed: environments.counted(&task.pass_env), tools: Vec::new() };
     if !task.tools.is_empty() {
         let (_, path) = search_path(environments, task);
         let cwd = cwd(fleet, task);
@@ -379,9 +376,12 @@ impl Ground {
         let (inputs, unmatched) = self.inputs(task)?;
         let mut looked = Looked { fingerprint: None, inputs, own_files: Vec::new(), given };
         for (kind, path) in fingerprint::own_files(task) {
-            if let Some(file) = self.files.look(&path)? {
-                looked.own_files.push((kind, file));
-            }
+            let files = match kind {
+                // A scorer may name a folder or a glob.
+                Kind::Scored => self.files.find_and_digest(&Scan::new(&[path])?)?.0,
+                _ => self.files.look(&path)?.into_iter().collect(),
+            };
+            looked.own_files.extend(files.into_iter().map(|file| (kind, file)));
         }
         looked.fingerprint = Some(fingerprint::fingerprint(task, &looked.facts()));
         Ok((looked, unmatched))
@@ -402,29 +402,32 @@ impl Ground {
         let holds = unmatched.is_empty()
             && self.lost_artifact(&entry).is_none()
             && outputs::changed(&self.files, &entry.outputs).is_empty()
-            && self.leftover(task, &entry, true).is_none();
+            && self.leftover(task, &entry, || true).is_none();
         holds.then_some(entry)
     }
 
     /// An artifact that the store does not have any more. A receipt that names it would promise what nobody can get.
     fn lost_artifact(&self, entry: &Entry) -> Option<Reason> {
+        let lost = |artifact: &ArtifactRef| {
+            Reason::Lost(format!("the store does not have the artifact `{}`", artifact.path).into())
+        };
         let first = entry.artifacts.first()?;
         let Some(store) = self.store.get_or_init(|| Store::open(&self.state).ok()) else {
-            return Some(no_artifact(&first.path));
+            return Some(lost(first));
         };
         let is_lost = |artifact: &&ArtifactRef| {
             artifact.checksum.zip(artifact.size_bytes).is_some_and(|(digest, bytes)| !store.has(&digest, bytes))
         };
-        entry.artifacts.iter().find(is_lost).map(|artifact| no_artifact(&artifact.path))
+        entry.artifacts.iter().find(is_lost).map(lost)
     }
 
     /// What lies where the outputs of an earlier result go, and is none of them: a later result may have left it, and
     /// whoever reads the whole folder would read a mixture of both. Only the task itself can clear it away, so it runs.
     /// Where the last result is whole nothing else has been made since, and nobody has to look.
-    fn leftover(&self, task: &Task, entry: &Entry, is_whole: bool) -> Option<Reason> {
+    fn leftover(&self, task: &Task, entry: &Entry, is_whole: impl FnOnce() -> bool) -> Option<Reason> {
         let made = |path: &str| entry.outputs.binary_search_by(|output| (*output.path).cmp(path)).is_ok();
         let is_last = |results: &Results| results.last_made(&task.name).is_some_and(|last| last.0 == entry.fingerprint);
-        if task.outputs.iter().all(|pattern| made(pattern)) || is_whole && self.results(is_last) {
+        if task.outputs.iter().all(|pattern| made(pattern)) || self.results(is_last) && is_whole() {
             return None;
         }
         // A folder whose files are gone is where they will be put back.
@@ -450,14 +453,22 @@ impl Ground {
             return Answer::Run(self.reasons(task, looked));
         };
         let missing = outputs::changed(&self.files, &entry.outputs);
-        if let Some(reason) = self.leftover(task, &entry, missing.is_empty()) {
+        // What others have made is fetched when it is put back.
+        let lost = if entry.remote { None } else { self.lost_artifact(&entry) };
+        if let Some(reason) = lost.or_else(|| self.leftover(task, &entry, || missing.is_empty())) {
             return Answer::Run(vec![reason]);
         }
-        let back = self.put_back(&entry, &missing, store).map_err(|error| Reason::Lost(error.to_string().into()));
-        match back.and_then(|()| self.lost_artifact(&entry).map_or(Ok(()), Err)) {
+        match self.put_back(&entry, &missing, store) {
             Ok(()) => Answer::Holds(Box::new(entry)),
-            Err(reason) => Answer::Run(vec![reason]),
+            Err(error) => Answer::Run(vec![Reason::Lost(error.to_string().into())]),
         }
+    }
+
+    /// Why an earlier result cannot be used although nothing that the task depends on differs.
+    fn obstacle(&self, task: &Task, entry: &Entry) -> Option<Reason> {
+        // What others have made is fetched when it is put back.
+        let lost = if entry.remote { None } else { self.lost_artifact(entry) };
+        lost.or_else(|| self.leftover(task, entry, || outputs::changed(&self.files, &entry.outputs).is_empty()))
     }
 
     /// Puts missing outputs in their places; what the store lacks, the shared cache may have.
@@ -473,7 +484,7 @@ impl Ground {
                 return Err(RestoreError::NotFetched);
             }
         }
-        match outputs::restore(&self.files, store, &entry.outputs, &missing) {
+        match outputs::restore(&self.files, store, &entry.outputs, missing) {
             Err(_) if !entry.remote && remote.fetch_blobs(store, &entry.outputs) => {
                 outputs::restore(&self.files, store, &entry.outputs, missing)
             }
@@ -532,10 +543,6 @@ impl Ground {
         let first = differences.first().map_or_else(String::new, ToString::to_string);
         Some(format!("{first} while it ran"))
     }
-}
-
-fn no_artifact(path: &str) -> Reason {
-    Reason::Lost(format!("the store does not have its artifact `{path}`").into())
 }
 
 /// Where a reused result comes from.

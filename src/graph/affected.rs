@@ -124,6 +124,14 @@ fn path(text: &str) -> Vec<Pattern> {
 }
 
 /// Whether a change is one of that file.
+/// Whether a list of paths, globs and exclusions takes a path, or may take one of a glob's.
+pub(crate) fn takes<'a>(list: impl Iterator<Item = &'a str> + Clone, wanted: &str) -> bool {
+    let wanted = path(wanted);
+    let meets = |text: &str| path(text).iter().any(|own| wanted.iter().any(|other| own.meets(other)));
+    let excluded = list.clone().filter_map(|text| text.strip_prefix('!')).any(meets);
+    !excluded && list.filter(|text| !text.starts_with('!')).any(meets)
+}
+
 fn reaches(change: &Change, file: &str) -> bool {
     *change.path == *file || change.kind != ChangeKind::File && below(&change.path, file)
 }

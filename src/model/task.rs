@@ -7,6 +7,7 @@ use super::{Metadata, Scorer, WorkerRequest};
 use crate::id::{PoolId, TaskId};
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file, and they mean nothing together")]
 pub struct Task {
     /// Unique; a matrix instance is `base:value:value`.
     pub name: Box<str>,

@@ -3,10 +3,13 @@
 //! what explains cannot disagree. Source: "Reuse" in the design's semantics.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use crate::digest::{Digest, Hasher};
+use crate::graph::affected::takes;
+use crate::model::scorer::Source;
 use crate::model::{Action, Scorer, ScorerRule, Task};
-use crate::protocol::receipt::{EntryKind, OutputRef};
+use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 
 /// Goes up when the walk changes its meaning; no older result is reused then.
 pub const VERSION: u32 = 1;
@@ -37,10 +40,12 @@ pub enum Kind {
     Tool = 11,
     Platform = 12,
     Scratch = 13,
+    /// A file that a scorer reads and the task does not declare to make.
+    Scored = 14,
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Command,
         Self::Program,
         Self::Workdir,
@@ -54,6 +59,7 @@ impl Kind {
         Self::Tool,
         Self::Platform,
         Self::Scratch,
+        Self::Scored,
     ];
 
     /// In explanations and JSON.
@@ -73,6 +79,7 @@ impl Kind {
             Self::Tool => "tool",
             Self::Platform => "platform",
             Self::Scratch => "scratch",
+            Self::Scored => "scored_file",
         }
     }
 
@@ -122,7 +129,8 @@ pub fn never_reusable(task: &Task) -> Option<&'static str> {
     }
 }
 
-/// Files of the workspace besides `inputs` whose content is part of the result: what is run and what is read from.
+/// Files of the workspace besides `inputs` whose content is part of the result, as paths or globs: what is run, what is
+/// read from, and what scorers read. What the task declares to make is what they judge, and no part of it.
 #[must_use]
 pub fn own_files(task: &Task) -> Vec<(Kind, String)> {
     let mut files = Vec::new();
@@ -136,17 +144,24 @@ pub fn own_files(task: &Task) -> Vec<(Kind, String)> {
     if let Action::Run(argv) = &task.action {
         program(&argv[0]);
     }
-    scorer_programs(&task.scorers, &mut program);
+    let mut scored = Vec::new();
+    scorer_files(&task.scorers, &mut program, &mut |path| scored.push(path.to_owned()));
+    let made = || task.outputs.iter().chain(task.artifacts.iter().map(|artifact| &artifact.path)).map(|path| &**path);
+    files.extend(scored.into_iter().filter(|path| !takes(made(), path)).map(|path| (Kind::Scored, path)));
     files.extend(task.stdin.iter().map(|path| (Kind::Stdin, path.to_string())));
     files
 }
 
-fn scorer_programs(scorers: &[Scorer], program: &mut impl FnMut(&str)) {
+fn scorer_files(scorers: &[Scorer], program: &mut impl FnMut(&str), file: &mut impl FnMut(&str)) {
     for scorer in scorers {
         match &scorer.rule {
             ScorerRule::Command { argv, .. } => program(&argv[0]),
-            ScorerRule::Quorum { of, .. } => scorer_programs(of, program),
-            _ => {}
+            ScorerRule::Quorum { of, .. } => scorer_files(of, program, file),
+            ScorerRule::FileExists { path, .. }
+            | ScorerRule::JsonPath { path, .. }
+            | ScorerRule::Junit { path, .. }
+            | ScorerRule::RegexMatch { source: Source::Path(path), .. } => file(path),
+            ScorerRule::ExitCode { .. } | ScorerRule::RegexMatch { .. } => {}
         }
     }
 }
@@ -164,7 +179,7 @@ pub fn digest_of_outputs(outputs: &[OutputRef]) -> Digest {
 /// What about a file is content besides its bytes.
 fn form(file: &OutputRef) -> &'static str {
     match file.kind {
-        EntryKind::File if file.mode.is_some_and(|mode| mode.is_executable()) => "executable",
+        EntryKind::File if file.mode.is_some_and(Mode::is_executable) => "executable",
         EntryKind::File => "",
         EntryKind::Symlink => "link",
         EntryKind::Directory => "empty folder",
@@ -211,8 +226,7 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
     }
     if !task.scorers.is_empty() || task.pass_score > 0.0 {
         // The text of a rule says all that it does, and changes only when that does.
-        let rules: String = task.scorers.iter().map(|scorer| format!("{scorer:?}\n")).collect();
-        let digest = Digest::of(format!("{rules}{}", task.pass_score).as_bytes());
+        let digest = Digest::of(format!("{:?} {}", task.scorers, task.pass_score).as_bytes());
         let names: Vec<&str> = task.scorers.iter().map(|scorer| &*scorer.name).collect();
         visit(Kind::Scorer, &names.join(", "), digest, "");
     }
@@ -221,7 +235,7 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
         let mut patterns = shell_words::join(task.outputs.iter());
         let declared = patterns.len();
         for artifact in &task.artifacts {
-            patterns.push_str(&format!("\n{artifact:?}"));
+            let _ = write!(patterns, "\n{artifact:?}");
         }
         visit(Kind::Outputs, "", Digest::of(patterns.as_bytes()), shown(&patterns[..declared]));
     }
@@ -302,27 +316,32 @@ pub enum Change {
 /// Where two lists of [`parts`] differ.
 #[must_use]
 pub fn differences(before: &[Part], now: &[Part]) -> Vec<Difference> {
-    let mut found = Vec::new();
-    let (mut old, mut new) = (before.iter().peekable(), now.iter().peekable());
+    let order = |a: &Part, b: &Part| (a.kind, &a.name).cmp(&(b.kind, &b.name));
+    let tell = |part: &Part, change| Difference { kind: part.kind, name: part.name.clone(), change };
+    let (mut found, mut old, mut new) = (Vec::new(), before, now);
     loop {
-        let order = match (old.peek(), new.peek()) {
+        let order = match (old.first(), new.first()) {
             (None, None) => return found,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(a), Some(b)) => (a.kind, &a.name).cmp(&(b.kind, &b.name)),
-        };
-        let mut tell = |part: &Part, change| {
-            found.push(Difference { kind: part.kind, name: part.name.clone(), change });
-        };
-        match order {
-            Ordering::Less => tell(old.next().expect("it was looked at"), Change::Removed),
-            Ordering::Greater => tell(new.next().expect("it was looked at"), Change::Added),
-            Ordering::Equal => {
-                let (a, b) = (old.next().expect("it was looked at"), new.next().expect("it was looked at"));
-                if (a.digest, &a.shown) != (b.digest, &b.shown) {
-                    tell(b, Change::Changed { from: a.shown.clone(), to: b.shown.clone() });
+            (Some(a), Some(b)) => order(a, b),
+            (a, _) => {
+                if a.is_some() {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
                 }
             }
+        };
+        if let (Ordering::Less, Some((part, rest))) = (order, old.split_first()) {
+            found.push(tell(part, Change::Removed));
+            old = rest;
+        } else if let (Ordering::Greater, Some((part, rest))) = (order, new.split_first()) {
+            found.push(tell(part, Change::Added));
+            new = rest;
+        } else if let (Some((a, olds)), Some((b, news))) = (old.split_first(), new.split_first()) {
+            if (a.digest, &a.shown) != (b.digest, &b.shown) {
+                found.push(tell(b, Change::Changed { from: a.shown.clone(), to: b.shown.clone() }));
+            }
+            (old, new) = (olds, news);
         }
     }
 }

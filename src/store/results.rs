@@ -253,8 +253,8 @@ impl Results {
             remote: head.remote,
             made: Digest::from_bytes(head.made),
             inputs_digest: head.inputs_digest.map(Digest::from_bytes),
-            outputs: made.outputs.into_iter().map(output).collect(),
-            artifacts: made.artifacts.into_iter().map(artifact).collect(),
+            outputs: made.outputs.into_iter().map(|row| output(&row)).collect(),
+            artifacts: made.artifacts.into_iter().map(|row| artifact(&row)).collect(),
             score: made.score.map(|(value, max, notes)| Score { value, max, notes: notes.map(str::to_owned) }),
         })
     }
@@ -402,7 +402,7 @@ fn output_row(output: &OutputRef) -> OutputRow<'_> {
     }
 }
 
-fn output(row: OutputRow<'_>) -> OutputRef {
+fn output(row: &OutputRow<'_>) -> OutputRef {
     OutputRef {
         path: row.path.into(),
         digest: Digest::from_bytes(row.digest),
@@ -422,7 +422,7 @@ fn artifact_row(artifact: &ArtifactRef) -> ArtifactRow<'_> {
     }
 }
 
-fn artifact(row: ArtifactRow<'_>) -> ArtifactRef {
+fn artifact(row: &ArtifactRow<'_>) -> ArtifactRef {
     ArtifactRef {
         kind: row.kind.into(),
         path: row.path.into(),
@@ -536,9 +536,9 @@ mod tests {
             for cut in [false, true] {
                 let mut bytes = whole.clone();
                 if cut {
-                    bytes.truncate(at)
+                    bytes.truncate(at);
                 } else {
-                    bytes[at] ^= 1 << (at % 8)
+                    bytes[at] ^= 1 << (at % 8);
                 }
                 fs::write(&path, &bytes).unwrap();
                 let mut results = Results::open(dir.path());
@@ -556,7 +556,7 @@ mod tests {
     fn a_file_that_has_grown_too_much_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let mut results = Results::open(dir.path());
-        for n in 0..SMALL_RECORDS + 1 {
+        for n in 0..=SMALL_RECORDS {
             let (one, parts) = entry("a", &n.to_string());
             results.add(&one, &parts).unwrap();
         }

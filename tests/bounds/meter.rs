@@ -3,7 +3,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 thread_local! {
     // Without a destructor and without lazy initialisation, so that the allocator may use them at any time.
@@ -65,12 +67,18 @@ pub(crate) struct Cost {
     pub kept: u64,
 }
 
+/// What this thread has used of a processor, which a busy machine does not change.
+fn on_the_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 pub(crate) fn measure<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     let before = NOW.get();
     MOST.set(before);
-    let started = Instant::now();
+    let started = on_the_processor();
     let result = work();
-    let time = started.elapsed();
+    let time = on_the_processor().saturating_sub(started);
     let above = |bytes: i64| u64::try_from(bytes - before).unwrap_or(0);
     (result, Cost { time, peak: above(MOST.get()), kept: above(NOW.get()) })
 }

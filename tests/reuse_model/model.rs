@@ -20,6 +20,7 @@ pub(crate) enum Need {
     Order,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing a task may do or not")]
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub(crate) name: String,

@@ -21,7 +21,7 @@ const NAMES: [&str; 4] = ["w", "x", "y", "z"];
 /// alike, so that coarse tasks make the same of them.
 const LINES: [&str; 8] = ["aa", "ab", "ba", "bb", "bc", "c", "", "bad"];
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) struct World {
     folder: TempDir,
@@ -156,7 +156,7 @@ impl World {
         if random.chance(60) {
             selected.fill(true);
         } else {
-            for _ in 0..1 + random.below(2) {
+            for _ in 0..=random.below(2) {
                 let target = random.index(count);
                 selected[target] = true;
                 words.push(format!("t{target}"));
@@ -286,7 +286,7 @@ impl World {
     fn write(&mut self, path: &str, line: &str) {
         eprintln!("write {path} {line}");
         fs::write(self.path(path), line).expect("the folder is ours");
-        self.sources.entry(path.to_owned()).or_default().0 = line.to_owned();
+        line.clone_into(&mut self.sources.entry(path.to_owned()).or_default().0);
     }
 
     fn toggle(&mut self, path: &str) {

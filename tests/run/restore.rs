@@ -243,7 +243,7 @@ fn a_receipt_names_no_artifact_that_nobody_has() {
     fleet.run(["run"]).passes().reused("t");
     assert_eq!(fleet.receipt("t")["artifacts"][0]["path"], "r");
     fs::remove_file(&path).expect("it is ours");
-    fleet.run(["run", "--explain"]).passes().ran("t").says("its output `r` is gone, and the store does not have it");
+    fleet.run(["run", "--explain"]).passes().ran("t").says("the store does not have the artifact `r`");
     blob(&fleet, "report\n");
     fleet.run(["run"]).passes().reused("t");
 }

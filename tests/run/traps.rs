@@ -23,7 +23,7 @@ fn runs_once(fleet: &Fleet, task: &str) {
     fleet.run(["run"]).passes().ran("");
 }
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 // ── Time ─────────────────────────────────────────────────────────────────
 

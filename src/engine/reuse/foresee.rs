@@ -184,6 +184,10 @@ impl Look<'_> {
 
     /// A result that holds, if its outputs can be put back.
     fn reused(&mut self, id: TaskId, entry: &Entry) -> Outlook {
+        if let Some(reason) = self.reuse.ground.obstacle(&self.fleet.tasks[id], entry) {
+            self.reuse.made[id] = Made::Open;
+            return Outlook { fingerprint: Some(entry.fingerprint), ..Outlook::run(vec![reason]) };
+        }
         let changed = outputs::changed(&self.reuse.ground.files, &entry.outputs);
         let restored: Vec<&OutputRef> = changed.into_iter().map(|at| &entry.outputs[at]).collect();
         if let Some(error) = self.not_in_store(&restored) {

@@ -20,7 +20,9 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let root = Arc::new(Root::open(dir.path()).unwrap());
         let place = Self { dir, root };
-        files.iter().for_each(|(path, text)| place.write(path, text));
+        for (path, text) in files {
+            place.write(path, text);
+        }
         place
     }
 
@@ -158,7 +160,7 @@ fn what_was_hashed_too_soon_after_it_was_written_is_hashed_again() {
 fn a_clock_that_goes_back_makes_nothing_stale() {
     let place = Place::new(&[("a", "one")]);
     // Stamped when the clock was ahead.
-    place.set_mtime("a", SystemTime::now() + Duration::from_secs(86_400));
+    place.set_mtime("a", SystemTime::now() + Duration::from_hours(24));
     let files = place.files();
     plant(&files, &place, "a", stats::now());
     assert!(!believes(&files, "a"));
