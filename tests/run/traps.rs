@@ -25,6 +25,31 @@ fn runs_once(fleet: &Fleet, task: &str) {
 
 const DAY: Duration = Duration::from_hours(24);
 
+#[test]
+fn a_golden_file_that_only_a_scorer_reads_is_no_less_an_input() {
+    let scorer = "scorers = ['exit_code', { kind = 'regex_match', path = 'golden', pattern = 'yes' }]";
+    let tasks = format!(
+        "[scorers.exit_code]\nkind = 'exit_code'\n[tasks.a]\ninputs = []\noutputs = ['o']\nrun = 'touch o'\n{scorer}\n"
+    );
+    let fleet = Fleet::of(&tasks).file("golden", "yes\n");
+    runs_once(&fleet, "a");
+    fleet.write("golden", "oh yes\n");
+    runs_once(&fleet, "a");
+    fleet.write("golden", "no\n");
+    fleet.run(["run"]).fails_with(1).ran("a");
+}
+
+#[test]
+fn a_variable_that_chooses_the_language_or_a_toolchain_counts_without_being_declared() {
+    let fleet = Fleet::of("[tasks.a]\ninputs = []\nrun = 'true'\n").var("LANG", "C").var("RUSTUP_TOOLCHAIN", "1.90");
+    runs_once(&fleet, "a");
+    let fleet = fleet.var("RUSTUP_TOOLCHAIN", "1.91");
+    runs_once(&fleet, "a");
+    let fleet = fleet.var("LANG", "C.UTF-8").var("USER", "somebody");
+    runs_once(&fleet, "a");
+    fleet.var("USER", "else").run(["run"]).passes().ran("");
+}
+
 // ── Time ─────────────────────────────────────────────────────────────────
 
 #[test]
