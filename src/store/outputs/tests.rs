@@ -8,6 +8,12 @@ use std::sync::Arc;
 use super::*;
 use crate::store::Root;
 
+const FILE: EntryKind = EntryKind::File;
+const LINK: EntryKind = EntryKind::Symlink;
+
+/// Damages the store's file of an output.
+type Spoil = fn(&World, &OutputRef);
+
 /// A workspace with a store beside it.
 struct World {
     dir: tempfile::TempDir,
@@ -112,8 +118,7 @@ fn a_folder_takes_files_links_and_empty_folders() {
         assert_eq!((paths(&captured.outputs), captured.unmatched), (expected.to_vec(), vec![]), "{patterns:?}");
     }
     let kinds: Vec<EntryKind> = world.capture(&["out/*"]).outputs.iter().map(|output| output.kind).collect();
-    use EntryKind::{File, Symlink};
-    assert_eq!(kinds, [File, Symlink, File, File, Symlink, File, Symlink, Symlink]);
+    assert_eq!(kinds, [FILE, LINK, FILE, FILE, LINK, FILE, LINK, LINK]);
     let captured = world.capture(&["out/**", "!out/ünï", "!out/empty/**", "!**/*link", "nothing/**", "none"]);
     let expected = ["out/a", "out/bin/run", "out/dangling", "out/empty-file", "out/fixed", "out/key", "out/outward"];
     assert_eq!((paths(&captured.outputs), captured.unmatched), (expected.to_vec(), vec![4, 5]));
@@ -228,7 +233,6 @@ fn a_blob_that_is_missing_or_damaged_changes_nothing_and_is_made_anew() {
     let done = world.restore(&outputs);
     assert!(matches!(&done, Err(RestoreError::Missing { path, .. }) if path == "out/key"), "{done:?}");
     assert_eq!(fs::read_to_string(world.at("out/a")).unwrap(), "edited", "nothing was begun");
-    type Spoil = fn(&World, &OutputRef);
     let spoils: [Spoil; 4] = [
         |world, output| world.spoil(output, b"out/x"),
         |world, output| world.spoil(output, b"out"),
