@@ -1,6 +1,6 @@
 //! `fleet cache`: what the store of the state directory holds, and whether it is whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -86,10 +86,12 @@ pub(super) fn state_of(words: &[String], file: Option<&PathBuf>) -> Result<State
 
 fn check(args: &CheckArgs, shell: Shell, out: &mut dyn Write) -> Result<ExitCode, Trouble> {
     let state = state_of(&args.words, args.file.as_ref())?;
-    let store = Store::find(state.path()).map_err(unreadable)?;
-    let checked = store.map_or(Ok(Checked::default()), |store| store.check(args.read_data)).map_err(unreadable)?;
-    let lost: HashSet<Digest> = checked.damaged.iter().filter_map(|damaged| damaged.digest).collect();
-    let makers = reach::makers(&state, &lost).map_err(unreadable)?;
+    let store = Store::find(state.path()).map_err(|error| unreadable(&error))?;
+    let checked = store
+        .map_or(Ok(Checked::default()), |store| store.check(args.read_data))
+        .map_err(|error| unreadable(&error))?;
+    let lost: BTreeSet<Digest> = checked.damaged.iter().filter_map(|damaged| damaged.digest).collect();
+    let makers = reach::makers(&state, &lost).map_err(|error| unreadable(&error))?;
     if args.json {
         writeln!(out, "{:#}", check_json(&checked, &makers))?;
     } else {
@@ -155,9 +157,9 @@ fn check_json(checked: &Checked, makers: &Makers) -> Value {
 
 fn stats(args: &StatsArgs, out: &mut dyn Write) -> Result<ExitCode, Trouble> {
     let state = state_of(&args.words, args.file.as_ref())?;
-    let store = Store::find(state.path()).map_err(unreadable)?;
-    let all = store.map_or(Ok(Inventory::default()), |store| store.inventory()).map_err(unreadable)?;
-    let runs = state.runs().map_err(unreadable)?;
+    let store = Store::find(state.path()).map_err(|error| unreadable(&error))?;
+    let all = store.map_or(Ok(Inventory::default()), |store| store.inventory()).map_err(|error| unreadable(&error))?;
+    let runs = state.runs().map_err(|error| unreadable(&error))?;
     let mut cited = reach::reachable_from_results(&state, None);
     for run in &runs {
         reach::each_cited(&state, run, |_, digest| {
@@ -192,7 +194,6 @@ pub(super) fn files(count: usize) -> String {
     format!("{count} file{}", if count == 1 { "" } else { "s" })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-fn unreadable(error: io::Error) -> Trouble {
+fn unreadable(error: &io::Error) -> Trouble {
     Trouble::Other(ExitCode::NotWritten, format!("the state directory cannot be read: {error}"))
 }

@@ -44,7 +44,7 @@ pub struct GcArgs {
 pub fn run(args: &GcArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let state = state_of(&args.words, args.source.file.as_ref())?;
     let limits = limits(args, shell)?;
-    let collected = gc::collect(&state, limits, args.dry_run).map_err(trouble)?;
+    let collected = gc::collect(&state, limits, args.dry_run).map_err(|error| trouble(&error))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     if args.json {
         writeln!(out, "{:#}", as_json(&collected, args.dry_run))?;
@@ -69,9 +69,8 @@ fn limits(args: &GcArgs, shell: Shell) -> Result<Limits, Trouble> {
     Ok(limits)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where an error is mapped")]
-fn trouble(error: GcError) -> Trouble {
-    let exit = match &error {
+fn trouble(error: &GcError) -> Trouble {
+    let exit = match error {
         GcError::Lock(LockError::Locked { .. }) => ExitCode::StateBusy,
         GcError::Journal { .. } => ExitCode::NotVerified,
         GcError::Lock(LockError::Io { .. }) | GcError::Io { .. } => ExitCode::NotWritten,

@@ -1,6 +1,6 @@
 //! What records cite of the store: the artifacts and outputs in the receipts of a run.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 
 use serde::Deserialize;
@@ -69,8 +69,7 @@ fn cited<'a>(outputs: &'a [OutputRef], artifacts: &'a [ArtifactRef]) -> impl Ite
 ///
 /// # Errors
 /// When the runs cannot be listed.
-#[expect(clippy::implicit_hasher, reason = "who asks has a set of the usual kind")]
-pub fn makers(state: &StateDir, of: &HashSet<Digest>) -> io::Result<HashMap<Digest, BTreeMap<String, RunId>>> {
+pub fn makers(state: &StateDir, of: &BTreeSet<Digest>) -> io::Result<HashMap<Digest, BTreeMap<String, RunId>>> {
     let mut makers: HashMap<Digest, BTreeMap<String, RunId>> = HashMap::new();
     if of.is_empty() {
         return Ok(makers);

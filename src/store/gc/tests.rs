@@ -141,7 +141,7 @@ fn what_a_receipt_cites_stays() {
     let [artifact, file, link, loose, nothing] = names.map(|bytes| store.put_bytes(bytes).unwrap().digest);
     let run = RunId::parse("r1").unwrap();
     write_citing_run(&state.create_run(&run).unwrap(), artifact, file, link);
-    let made_by = reach::makers(&state, &HashSet::from([file, loose])).unwrap();
+    let made_by = reach::makers(&state, &[file, loose].into()).unwrap();
     assert_eq!(made_by[&file], [("make".to_owned(), run)].into());
     assert!(!made_by.contains_key(&loose));
     collect(&state, limits(30), false).unwrap();
