@@ -61,7 +61,7 @@ pub(super) const BASE_ENV: &[&str] = &[
 
 /// Those of [`BASE_ENV`] whose value is part of what a result depends on, because it chooses a language or a toolchain.
 /// The others say who and where the caller is, which changes from one machine to the next and decides nothing.
-/// Listed in the same page.
+/// `book/src/guide/reuse.md` lists them.
 pub(super) const COUNTED_ENV: &[&str] = &[
     "LANG",
     "LANGUAGE",
