@@ -7,7 +7,7 @@ mod foresee;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, LazyLock, OnceLock, RwLock};
 
 use rayon::prelude::*;
 
@@ -29,9 +29,6 @@ use crate::store::{Files, Root, Scan, ScanError, StateDir, Store, scan};
 use crate::time::Stamp;
 
 pub use foresee::{Counted, Foreseen, LastRun, Outlook, foresee};
-
-/// Folder of what can be made again, in the state directory.
-const CACHE: &str = "cache";
 
 /// What the command line says about reuse.
 #[derive(Clone, Debug, Default)]
@@ -150,7 +147,7 @@ impl Reuse {
         rules: Rules,
         (environments, stop): (&Environments, Arc<AtomicBool>),
     ) -> Self {
-        let cache = state.path().join(CACHE);
+        let cache = state.cache_dir();
         let remote = fleet.cache.remote.as_ref().filter(|_| !rules.off).map(|remote| {
             let token = remote.token_ref.as_deref().and_then(|name| environments.caller(name)).map(Token::new);
             Remote::new(remote, token.as_ref(), stop)
@@ -342,7 +339,7 @@ impl Looked {
             needs: &self.given.needs,
             passed: &self.given.passed,
             tools: &self.given.tools,
-            platform: PLATFORM,
+            platform: &PLATFORM,
         }
     }
 
@@ -355,13 +352,8 @@ impl Looked {
     }
 }
 
-/// Operating system and architecture.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-const PLATFORM: &str = "linux-x86_64";
-#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
-const PLATFORM: &str = "linux-aarch64";
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-const PLATFORM: &str = "other";
+/// Operating system and architecture: `linux-x86_64`. No two share a word, because a cache may be shared between them.
+static PLATFORM: LazyLock<String> = LazyLock::new(|| format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH));
 
 impl Ground {
     fn results<T>(&self, what: impl FnOnce(&Results) -> T) -> T {
