@@ -536,9 +536,14 @@ impl Engine<'_> {
     /// Where in the journal the receipt is.
     pub(super) fn record(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
         let seq = self.emit(Event::Settled { task: id, receipt });
+        self.count(id, receipt);
+        seq
+    }
+
+    /// What the run comes to with this result.
+    pub(super) fn count(&mut self, id: TaskId, receipt: &Receipt) {
         let code = self.tally.add(id, receipt, self.task(id).allow_failure);
         self.exit = self.exit.or_worse(code);
-        seq
     }
 
     /// The store, for a job of this flight; without it there is no going on.

@@ -506,6 +506,11 @@ impl<'a> Engine<'a> {
     fn emit(&mut self, event: Event<'_>) -> u64 {
         let stamp = self.stamp();
         let seq = self.journal.as_mut().map_or(0, |journal| journal.record(stamp, &event, self.view.fleet));
+        self.show(seq, stamp, event);
+        seq
+    }
+
+    fn show(&mut self, seq: u64, stamp: Stamp, event: Event<'_>) {
         let happened = Happened { at: self.now, stamp, seq, event };
         if self.sink.event(&self.view, &happened).is_err() {
             self.output_lost();
@@ -513,7 +518,6 @@ impl<'a> Engine<'a> {
         if self.sink_due.is_none() {
             self.sink_due = Some(self.now.after(FRAME));
         }
-        seq
     }
 
     /// The wall's time, which goes on while we are stopped.

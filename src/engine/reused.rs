@@ -6,25 +6,42 @@ use super::judge::Kept;
 use super::reuse::{Looked, Standing};
 use super::uploads::Upload;
 use crate::id::TaskId;
+use crate::journal::Event;
 use crate::plan::fingerprint::digest_of_outputs;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::store::remote::{Extra, Remote, RemoteEntry};
 use crate::store::results::Entry;
 
-/// Receipts of reused results that are written together.
-const STAND_AT_ONCE: usize = 256;
+/// Receipts of reused results that are in memory together; ten thousand would be megabytes.
+const STAND_AT_ONCE: usize = 1024;
 
 impl Engine<'_> {
     /// Tasks whose earlier result holds before anything runs.
     pub(super) fn stand(&mut self, standing: Standing) {
-        for (at, (id, entry)) in standing.into_iter().enumerate() {
-            let receipt = self.receipt_of_reuse(id, entry);
-            self.record(id, &receipt);
-            // Ten thousand receipts are ten megabytes, which need not be in memory together.
-            if at % STAND_AT_ONCE == STAND_AT_ONCE - 1 {
-                self.write_journal();
+        let mut standing = standing.into_iter();
+        loop {
+            let (ids, receipts): (Vec<TaskId>, Vec<Receipt>) =
+                standing.by_ref().take(STAND_AT_ONCE).map(|(id, entry)| (id, self.receipt_of_reuse(id, entry))).unzip();
+            if ids.is_empty() {
+                return;
             }
+            self.record_standing(&ids, &receipts);
+        }
+    }
+
+    /// In records of many; to whoever watches, each is an event of its own.
+    fn record_standing(&mut self, ids: &[TaskId], receipts: &[Receipt]) {
+        let mut at = 0;
+        while at < receipts.len() {
+            let (stamp, rest) = (self.stamp(), &receipts[at..]);
+            let (seq, count) = self.journal.as_mut().map_or((0, rest.len()), |journal| journal.stand(stamp, rest));
+            for (id, receipt) in ids[at..].iter().zip(rest).take(count) {
+                self.show(seq, stamp, Event::Settled { task: *id, receipt });
+                self.count(*id, receipt);
+            }
+            at += count;
+            self.write_journal();
         }
     }
 

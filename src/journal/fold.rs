@@ -5,14 +5,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::FILE;
-use super::reader::{self, Body, Line, ReadError, Reader, RunPart, Torn};
+use super::reader::{self, Body, Line, ReadError, Reader, ReceiptPart, RunPart, Torn};
+use super::standing::{self, Standing};
 use crate::protocol::{FailureKind, Receipt, RunStatus, TaskResult};
 use crate::time::Stamp;
 
@@ -63,8 +66,16 @@ pub struct Settled {
     place: Place,
 }
 
+/// The line of a receipt; or its own part of a record that many share, and what they have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
+    at: Span,
+    common: Option<(Span, u64)>,
+}
+
+/// Where some bytes of the journal are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
     offset: u64,
     bytes: u64,
 }
@@ -150,7 +161,7 @@ pub fn advance<R: io::BufRead>(reader: &mut Reader<R>, state: &mut Option<State>
         match (&mut *state, &line.body) {
             (Some(state), _) => state.apply(&line),
             (None, Body::Run(run)) => *state = Some(State::begin(run, &line)),
-            (None, Body::Event(..)) => {
+            (None, Body::Event(..) | Body::Standing(_)) => {
                 let what = "the first record is not the run's".to_owned();
                 return Err(ReadError::Damaged { offset: line.offset, what });
             }
@@ -193,6 +204,7 @@ impl State {
                 return;
             }
             Body::Event(event, receipt) => (event, receipt),
+            Body::Standing(standing) => return self.stand(standing, line),
         };
         let worker = self.worker(&event.worker_id);
         let task = self.task_mut(&event.task_id, line.at);
@@ -206,13 +218,22 @@ impl State {
         }
         task.pid = event.extra.pid.or(task.pid);
         if let Some(receipt) = receipt {
-            task.started = receipt.started_at;
-            task.settled = Some(Settled {
-                result: receipt.result,
-                failure_kind: receipt.failure_kind,
-                duration_ms: receipt.duration_ms,
-                place: Place { offset: line.offset, bytes: line.bytes.len() as u64 },
-            });
+            let at = Span { offset: line.offset, bytes: line.bytes.len() as u64 };
+            task.settle(receipt, Place { at, common: None });
+        }
+    }
+
+    /// Results that stand before anything has run.
+    fn stand(&mut self, standing: &Standing<'_>, line: &Line<'_>) {
+        let span = |range: &Range<usize>| Span { offset: line.offset + range.start as u64, bytes: range.len() as u64 };
+        let common = Some((span(&standing.common), line.seq));
+        let nobody = Arc::clone(&self.workers[0]);
+        for stood in &standing.tasks {
+            let task = self.task_mut(&stood.task_id, line.at);
+            task.worker = Arc::clone(&nobody);
+            task.state = Some(StateName::Completed);
+            task.since = line.at;
+            task.settle(&standing.gist, Place { at: span(&stood.receipt), common });
         }
     }
 
@@ -255,18 +276,28 @@ impl State {
     }
 }
 
+impl TaskState {
+    fn settle(&mut self, receipt: &ReceiptPart, place: Place) {
+        let ReceiptPart { result, failure_kind, duration_ms, started_at, .. } = *receipt;
+        self.started = started_at;
+        self.settled = Some(Settled { result, failure_kind, duration_ms, place });
+    }
+}
+
 /// Reads receipts back from the places a fold found.
 #[derive(Debug)]
 pub struct Receipts {
     journal: File,
-    line: Vec<u8>,
+    bytes: Vec<u8>,
+    /// What the receipts of the last record that many share have in common.
+    common: Option<(Span, Map<String, Value>)>,
 }
 
 impl Receipts {
     /// # Errors
     /// When the run's journal cannot be opened.
     pub fn open(run_dir: &Path) -> io::Result<Self> {
-        Ok(Self { journal: File::open(run_dir.join(FILE))?, line: Vec::new() })
+        Ok(Self { journal: File::open(run_dir.join(FILE))?, bytes: Vec::new(), common: None })
     }
 
     /// The receipt of a settled task; the fold has verified its line.
@@ -274,12 +305,27 @@ impl Receipts {
     /// # Errors
     /// When the journal has changed since.
     pub fn get(&mut self, settled: &Settled) -> Result<Receipt, ReadError> {
-        let Place { offset, bytes } = settled.place;
+        let Place { at, common } = settled.place;
+        let damaged = |what: String| ReadError::Damaged { offset: at.offset, what };
+        let not_one = |error: serde_json::Error| damaged(format!("not a receipt: {error}"));
+        if let Some((span, _)) = common
+            && self.common.as_ref().is_none_or(|(known, _)| *known != span)
+        {
+            self.read(span)?;
+            self.common = Some((span, serde_json::from_slice(&self.bytes).map_err(not_one)?));
+        }
+        self.read(at)?;
+        let receipt = match (common, &self.common) {
+            (Some((_, seq)), Some((_, common))) => standing::receipt(common, &self.bytes, seq).map(Some),
+            _ => reader::receipt_of(&self.bytes),
+        };
+        receipt.map_err(not_one)?.ok_or_else(|| damaged("the receipt is gone".to_owned()))
+    }
+
+    fn read(&mut self, span: Span) -> Result<(), ReadError> {
+        let Span { offset, bytes } = span;
         let damaged = |what: String| ReadError::Damaged { offset, what };
-        self.line.resize(usize::try_from(bytes).map_err(|e| damaged(e.to_string()))?, 0);
-        self.journal.read_exact_at(&mut self.line, offset)?;
-        reader::receipt_of(&self.line)
-            .map_err(|error| damaged(format!("not a receipt: {error}")))?
-            .ok_or_else(|| damaged("the receipt is gone".to_owned()))
+        self.bytes.resize(usize::try_from(bytes).map_err(|e| damaged(e.to_string()))?, 0);
+        Ok(self.journal.read_exact_at(&mut self.bytes, offset)?)
     }
 }

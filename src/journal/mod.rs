@@ -1,5 +1,5 @@
 //! A run's append-only event log, `runs/<run>/journal.jsonl`, and what is kept beside it.
-//! `event` what happens in a run · `record` one line of the log · `writer` written before believed, synced behind ·
+//! `event` what happens in a run · `record` one line of the log · `standing` many receipts in one · `writer` written before believed, synced behind ·
 //! `reader` verifies as it reads · `fold` records to state · `run` the run's own record · `log` what attempts print.
 //! Knows nothing of scheduling or processes: it is told what happened.
 
@@ -9,6 +9,7 @@ pub mod log;
 pub mod reader;
 pub mod record;
 mod run;
+pub mod standing;
 pub mod writer;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::FILE;
 use super::fold::StateName;
 use super::record::{self, Chain, VERSION};
+use super::standing::{self, Standing};
 use crate::protocol::{FailureKind, Receipt, Run, RunStatus, TaskResult, WorkerEvent};
 use crate::time::Stamp;
 
@@ -60,6 +61,7 @@ pub struct Line<'a> {
 pub enum Body<'a> {
     Run(Box<RunPart<'a>>),
     Event(EventPart<'a>, Option<ReceiptPart>),
+    Standing(Standing<'a>),
 }
 
 /// The parts of a run record that state is made of.
@@ -145,6 +147,8 @@ struct Wire<'a> {
     event: Option<EventPart<'a>>,
     #[serde(default)]
     receipt: Option<ReceiptPart>,
+    #[serde(borrow, default)]
+    standing: Option<standing::Wire<'a>>,
 }
 
 impl Reader<BufReader<File>> {
@@ -201,10 +205,14 @@ impl<R: BufRead> Reader<R> {
         }
         self.seq += 1;
         self.chain.follow(digest);
-        let body = match (wire.run, wire.event) {
-            (Some(run), None) => Body::Run(run),
-            (None, Some(event)) => Body::Event(event, wire.receipt),
-            _ => return Err(damaged("neither a run nor an event".to_owned())),
+        let body = match (wire.run, wire.event, wire.standing) {
+            (Some(run), None, None) => Body::Run(run),
+            (None, Some(event), None) => Body::Event(event, wire.receipt),
+            (None, None, Some(standing)) => {
+                let standing = standing.standing(&self.line);
+                Body::Standing(standing.map_err(|error| damaged(format!("not results that stand: {error}")))?)
+            }
+            _ => return Err(damaged("neither a run, an event, nor results that stand".to_owned())),
         };
         Ok(Some(Line { seq: wire.seq, at: wire.at, offset, bytes: &self.line, body }))
     }

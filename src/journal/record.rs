@@ -5,7 +5,8 @@
 //! ```
 //! `prev` is the digest of the previous line's bytes without its newline (null in the first line). `sum` is the first
 //! 32 bits of the SHA-256 of the line's bytes before `,"sum"`: the chain cannot vouch for the last line, and that is
-//! the one a crash damages. `run` stands in place of `event` in the first record and the last.
+//! the one a crash damages. `run` stands in place of `event` in the first record and the last, `standing` where many
+//! tasks have their result before anything has run.
 //! Formatting goes straight into a byte buffer: a run writes several records a task, and this is its hot path.
 
 use std::io::Write;
@@ -13,6 +14,7 @@ use std::io::Write;
 use sha2::{Digest as _, Sha256};
 
 use super::event::Event;
+use crate::digest::Digest;
 use crate::id::{Attempt, Id, RunId, TaskId, WorkerId};
 use crate::model::Fleet;
 use crate::protocol::{Receipt, TaskResult};
@@ -207,6 +209,13 @@ pub(super) fn json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
 
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     json(out, &text);
+}
+
+/// Appends a digest as a JSON string.
+pub(super) fn digest(out: &mut Vec<u8>, digest: &Digest) {
+    out.push(b'"');
+    out.extend_from_slice(&digest.text());
+    out.push(b'"');
 }
 
 pub(super) fn number(out: &mut Vec<u8>, mut n: u64) {

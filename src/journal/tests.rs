@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::fold::{StateName, fold_reader};
-use super::{Encoder, Event, FILE, Journal, ReadError, Reader, ReceiptAt, Receipts, fold};
+use super::{Encoder, Event, FILE, Journal, ReadError, Reader, ReceiptAt, Receipts, TaskState, fold};
 use crate::id::{Attempt, Id, TaskId, WorkerId};
+use crate::protocol::receipt::{ReusedFrom, Score};
 use crate::protocol::{Receipt, RunStatus, TaskResult, WorkerEvent};
 use crate::samples::{self, START, full_receipt, run_id};
 use crate::time::Stamp;
@@ -47,6 +49,70 @@ pub(crate) fn write_small_run(run_dir: &Path) {
     say(Event::Settled { task: ids[2], receipt: &skipped });
     journal.write().unwrap();
     journal.end(Stamp(START.0 + 100), &fleet, RunStatus::Failed, 1).unwrap();
+}
+
+/// The same with results that stand: three tasks, two of them in one record.
+fn write_standing_run(run_dir: &Path) -> Vec<Receipt> {
+    let fleet = samples::fleet(&["build", "test", "ship"]);
+    let mut journal = Journal::create(run_dir, &run_id()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    let mut receipts: Vec<Receipt> = (0..3).map(|n| reused_receipt(["build", "test", "ship"][n], [n; 8])).collect();
+    for (at, count, seq) in [(0, 2, 2), (2, 1, 3)] {
+        assert_eq!(journal.stand(Stamp(START.0 + 42), &receipts[at..at + count]), (seq, count));
+        receipts[at..at + count].iter_mut().for_each(|receipt| receipt.journal_seq = seq);
+    }
+    journal.write().unwrap();
+    journal.end(Stamp(START.0 + 100), &fleet, RunStatus::Completed, 0).unwrap();
+    receipts
+}
+
+/// A receipt of a result that stands; each number chooses what is in one of its fields.
+fn reused_receipt(task: &str, choice: [usize; 8]) -> Receipt {
+    let full = full_receipt();
+    let from = ReusedFrom {
+        run_id: ["20261120T000000Z-00000000", "another"][choice[0] % 2].into(),
+        journal_seq: 7 + choice[1] as u64,
+        attempt: 1 + u32::try_from(choice[2] % 2).unwrap(),
+        remote: choice[3] % 2 == 1,
+    };
+    let other = Score { value: 0.1, max: None, notes: Some("\"ü\"".to_owned()) };
+    let metadata = [("a", json!(null)), ("b", json!({"c": null, "d": [1]})), ("reused", json!({"run_id": 3}))];
+    Receipt {
+        completed_at: Stamp(START.0 + 42),
+        worker_id: "".into(),
+        result: TaskResult::Pass,
+        artifacts: if choice[4] % 2 == 1 { full.artifacts.clone() } else { Vec::new() },
+        score: [full.score.clone(), None, Some(other)][choice[5] % 3].clone(),
+        inputs_digest: (choice[6] % 2 < 1).then(|| crate::digest::Digest::of(task.as_bytes())),
+        fingerprint: Some(crate::digest::Digest::of(&[b'f', u8::try_from(choice[6] % 256).unwrap()])),
+        reused: Some(from),
+        outputs: std::iter::repeat_n(full.outputs[0].clone(), choice[6] % 3).collect(),
+        metadata: metadata.into_iter().take(choice[7] % 4).map(|(key, value)| (key.to_owned(), value)).collect(),
+        ..blank(task)
+    }
+}
+
+/// Without anything that an attempt leaves.
+fn blank(task: &str) -> Receipt {
+    Receipt {
+        attempt: 0,
+        started_at: None,
+        duration_ms: 0,
+        exit_code: None,
+        cause: None,
+        argv: [].into(),
+        argv_digest: None,
+        host: None,
+        usage: None,
+        ..samples::receipt(task, TaskResult::Pass)
+    }
+}
+
+fn standing_run() -> (tempfile::TempDir, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    write_standing_run(dir.path());
+    let bytes = fs::read(dir.path().join(FILE)).unwrap();
+    (dir, bytes)
 }
 
 fn small_run() -> (tempfile::TempDir, Vec<u8>) {
@@ -87,6 +153,68 @@ fn a_run_is_folded_from_its_journal() {
     let mut receipts = Receipts::open(dir.path()).unwrap();
     let receipt = receipts.get(&state.task("test").unwrap().settled.unwrap()).unwrap();
     assert_eq!(receipt, Receipt { journal_seq: 9, ..samples::receipt("test", TaskResult::Fail) });
+}
+
+#[test]
+fn results_that_stand_are_folded_as_single_ones_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = write_standing_run(dir.path());
+    let state = fold(dir.path()).unwrap().state.unwrap();
+    assert_eq!((state.status, state.exit_code, state.seq), (RunStatus::Completed, Some(0), 4));
+    // The same, each in a record of its own.
+    let single = tempfile::tempdir().unwrap();
+    let fleet = samples::fleet(&["build", "test", "ship"]);
+    let mut journal = Journal::create(single.path(), &run_id()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    for (task, receipt) in fleet.tasks.ids().zip(&written) {
+        journal.record(Stamp(START.0 + 42), &Event::Settled { task, receipt }, &fleet);
+    }
+    journal.write().unwrap();
+    let single_state = fold(single.path()).unwrap().state.unwrap();
+    let (mut receipts, mut singles) = (Receipts::open(dir.path()).unwrap(), Receipts::open(single.path()).unwrap());
+    // Back and forth between the records.
+    for at in [0, 2, 1, 0] {
+        let (task, single) = (&state.tasks[at], &single_state.tasks[at]);
+        let gist = |task: &TaskState| {
+            let settled = task.settled.unwrap();
+            let result = (settled.result, settled.failure_kind, settled.duration_ms);
+            (task.name.clone(), task.worker.clone(), task.state, task.attempt, task.since, task.started, result)
+        };
+        assert_eq!(gist(task), gist(single));
+        let receipt = receipts.get(&task.settled.unwrap()).unwrap();
+        assert_eq!(receipt, written[at]);
+        let single = singles.get(&single.settled.unwrap()).unwrap();
+        assert_eq!(receipt, Receipt { journal_seq: receipt.journal_seq, ..single });
+    }
+}
+
+#[test]
+fn a_record_of_results_that_stand_has_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..50).map(|n| format!("task-{n}")).collect();
+    let fleet = samples::fleet(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    let outputs = vec![full_receipt().outputs[0].clone(); 2000];
+    let receipts: Vec<Receipt> =
+        names.iter().map(|name| Receipt { outputs: outputs.clone(), ..reused_receipt(name, [0; 8]) }).collect();
+    let (mut at, mut records) = (0, 0);
+    while at < receipts.len() {
+        at += journal.stand(Stamp(START.0 + 42), &receipts[at..]).1;
+        records += 1;
+    }
+    journal.write().unwrap();
+    assert!((10..=25).contains(&records), "{records}");
+    let mut reader = Reader::open(dir.path()).unwrap();
+    while let Some(line) = reader.next().unwrap() {
+        assert!(line.bytes.len() < 2 << 20, "{}", line.bytes.len());
+    }
+    let state = fold(dir.path()).unwrap().state.unwrap();
+    let mut read = Receipts::open(dir.path()).unwrap();
+    for (task, receipt) in state.tasks.iter().zip(receipts) {
+        let found = read.get(&task.settled.unwrap()).unwrap();
+        assert_eq!(found, Receipt { journal_seq: found.journal_seq, ..receipt });
+    }
 }
 
 #[test]
@@ -132,7 +260,12 @@ fn an_event_alone_can_tell_all() {
 
 #[test]
 fn cut_at_every_byte_every_whole_record_is_recovered() {
-    let (_dir, bytes) = small_run();
+    for (_dir, bytes) in [small_run(), standing_run()] {
+        each_cut_is_recovered(&bytes);
+    }
+}
+
+fn each_cut_is_recovered(bytes: &[u8]) {
     for end in 0..=bytes.len() {
         let cut = &bytes[..end];
         let whole = cut.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n")).count() as u64;
@@ -161,10 +294,15 @@ fn a_run_that_is_being_written_can_be_followed() {
 
 #[test]
 fn a_flipped_bit_is_noticed_wherever_it_is() {
-    let (_dir, bytes) = small_run();
+    for (_dir, bytes) in [small_run(), standing_run()] {
+        each_flipped_bit_is_noticed(&bytes);
+    }
+}
+
+fn each_flipped_bit_is_noticed(bytes: &[u8]) {
     let last_line = bytes[..bytes.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
     for at in 0..bytes.len() {
-        let mut flipped = bytes.clone();
+        let mut flipped = bytes.to_vec();
         flipped[at] ^= 1 << (at % 8);
         let line = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1) as u64;
         // Without the newline before it, the last line is the end of the one before, and both are cut.
@@ -293,6 +431,27 @@ fn a_sync_that_fails_is_reported_at_the_next_write() {
 
 proptest! {
     #[test]
+    fn receipts_that_share_a_record_are_read_as_they_were_written(
+        choices in proptest::collection::vec(any::<[u8; 8]>(), 1..6)
+    ) {
+        let names: Vec<String> = (0..choices.len()).map(|n| format!("t\"{n}")).collect();
+        let receipts: Vec<Receipt> =
+            names.iter().zip(&choices).map(|(name, choice)| reused_receipt(name, choice.map(usize::from))).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = samples::fleet(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
+        journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+        prop_assert_eq!(journal.stand(START, &receipts), (2, receipts.len()));
+        journal.write().unwrap();
+        let state = fold(dir.path()).unwrap().state.unwrap();
+        let mut read = Receipts::open(dir.path()).unwrap();
+        for (task, receipt) in state.tasks.iter().zip(receipts) {
+            let found = read.get(&task.settled.unwrap()).unwrap();
+            prop_assert_eq!(found, Receipt { journal_seq: 2, ..receipt });
+        }
+    }
+
+    #[test]
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let (seq, end) = read_all(&bytes);
         prop_assert_eq!(seq, 0);
@@ -300,9 +459,9 @@ proptest! {
     }
 
     #[test]
-    fn pieces_of_a_journal_never_panic(cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..5)) {
-        thread_local! { static RUN: Vec<u8> = small_run().1; }
-        let mut bytes = RUN.with(Clone::clone);
+    fn pieces_of_a_journal_never_panic(standing in any::<bool>(), cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..5)) {
+        thread_local! { static RUNS: [Vec<u8>; 2] = [small_run().1, standing_run().1]; }
+        let mut bytes = RUNS.with(|runs| runs[usize::from(standing)].clone());
         for (from, to, byte) in cuts {
             if bytes.is_empty() { break; }
             let (a, b) = (from.index(bytes.len()), to.index(bytes.len()));

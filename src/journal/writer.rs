@@ -16,10 +16,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::event::Event;
 use super::record::{self, Chain, Encoder, ReceiptAt};
-use super::{FILE, run};
+use super::{FILE, run, standing};
 use crate::id::{RunId, TaskId};
 use crate::model::Fleet;
-use crate::protocol::RunStatus;
+use crate::protocol::{Receipt, RunStatus};
 use crate::time::Stamp;
 
 /// How long a written record may wait for its sync to begin. The promise is 50 ms, which leaves the sync ten.
@@ -152,6 +152,20 @@ impl Journal {
         }
         self.chain.close(out, from, Sha256::new());
         self.seq
+    }
+
+    /// Formats one record of receipts of results that stand before anything has run: of as many of them as fit into one,
+    /// which is at least one. Returns its sequence number and how many. They are of one run, one moment and one result.
+    pub fn stand(&mut self, stamp: Stamp, receipts: &[Receipt]) -> (u64, usize) {
+        self.seq += 1;
+        let out = &mut self.buffer;
+        let from = out.len();
+        self.chain.open(out, self.seq);
+        self.encoder.stamp(out, stamp);
+        out.extend_from_slice(b",\"standing\":");
+        let count = standing::write(out, receipts);
+        self.chain.close(out, from, Sha256::new());
+        (self.seq, count)
     }
 
     /// Hands what is buffered to the kernel, in one call. Cheap when nothing is.

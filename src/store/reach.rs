@@ -18,6 +18,13 @@ use crate::time::Stamp;
 struct Cites {
     #[serde(default)]
     receipt: Option<Cited>,
+    #[serde(default)]
+    standing: Standing,
+}
+
+#[derive(Default, Deserialize)]
+struct Standing {
+    receipts: Vec<Cited>,
 }
 
 #[derive(Deserialize)]
@@ -42,9 +49,10 @@ pub fn each_cited(state: &StateDir, run: &RunId, mut cite: impl FnMut(&str, Dige
         let offset = line.offset;
         let cites: Cites = serde_json::from_slice(line.bytes)
             .map_err(|error| ReadError::Damaged { offset, what: format!("not a receipt: {error}") })?;
-        let Some(receipt) = cites.receipt else { continue };
-        for digest in cited(&receipt.outputs, &receipt.artifacts) {
-            cite(&receipt.task_id, digest);
+        for receipt in cites.receipt.into_iter().chain(cites.standing.receipts) {
+            for digest in cited(&receipt.outputs, &receipt.artifacts) {
+                cite(&receipt.task_id, digest);
+            }
         }
     }
     Ok(())

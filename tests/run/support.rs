@@ -162,8 +162,7 @@ impl Fleet {
 
     /// The receipts of the latest run, straight from its journal.
     pub(super) fn receipts(&self) -> Vec<Value> {
-        let lines = journal::read(&self.run_dir());
-        lines.into_iter().filter_map(|mut line| line.get_mut("receipt").map(Value::take)).collect()
+        journal::receipts(&journal::read(&self.run_dir()))
     }
 
     /// The one receipt of a task in the latest run.

@@ -115,8 +115,8 @@ fn what_is_collected_is_what_a_dry_run_said() {
     assert_eq!(fs::read_dir(store.root.path().join("sha256")).unwrap().count(), 0, "empty folders go too");
 }
 
-/// A run whose one receipt has an artifact, and outputs of each kind.
-fn write_citing_run(run_dir: &Path, artifact: Digest, file: Digest, link: Digest) {
+/// A run whose one receipt has an artifact, and outputs of each kind; in a record of its own, or among results that stand.
+fn write_citing_run(run_dir: &Path, stands: bool, [artifact, file, link]: [Digest; 3]) {
     let fleet = samples::fleet(&["make"]);
     let task = fleet.tasks.ids().next().unwrap();
     let mut receipt = samples::receipt("make", TaskResult::Pass);
@@ -130,17 +130,27 @@ fn write_citing_run(run_dir: &Path, artifact: Digest, file: Digest, link: Digest
     ];
     let mut journal = Journal::create(run_dir, &samples::run_id()).unwrap();
     journal.begin(samples::START, &fleet, [task]).unwrap();
-    journal.record(samples::START, &Event::Settled { task, receipt: &receipt }, &fleet);
+    if stands {
+        journal.stand(samples::START, &[receipt]);
+    } else {
+        journal.record(samples::START, &Event::Settled { task, receipt: &receipt }, &fleet);
+    }
     journal.end(samples::START, &fleet, RunStatus::Completed, 0).unwrap();
 }
 
 #[test]
 fn what_a_receipt_cites_stays() {
+    for stands in [false, true] {
+        cited_stays(stands);
+    }
+}
+
+fn cited_stays(stands: bool) {
     let (_dir, state, store) = world(&[1]);
     let names: [&[u8]; 5] = [b"artifact", b"file", b"link", b"nobody's", b""];
     let [artifact, file, link, loose, nothing] = names.map(|bytes| store.put_bytes(bytes).unwrap().digest);
     let run = RunId::parse("r1").unwrap();
-    write_citing_run(&state.create_run(&run).unwrap(), artifact, file, link);
+    write_citing_run(&state.create_run(&run).unwrap(), stands, [artifact, file, link]);
     let made_by = reach::makers(&state, &[file, loose].into()).unwrap();
     assert_eq!(made_by[&file], [("make".to_owned(), run)].into());
     assert!(!made_by.contains_key(&loose));

@@ -67,3 +67,24 @@ pub(crate) fn read(run_dir: &Path) -> Vec<Value> {
     }
     records
 }
+
+/// Every receipt in records, those that share one put together again.
+pub(crate) fn receipts(records: &[Value]) -> Vec<Value> {
+    let mut receipts = Vec::new();
+    for record in records {
+        receipts.extend(record.get("receipt").cloned());
+        let Some(standing) = record.get("standing") else { continue };
+        for own in standing["receipts"].as_array().expect("a list") {
+            let mut receipt = standing["common"].clone();
+            for (key, value) in own.as_object().expect("a receipt") {
+                match value.as_object().filter(|_| key == "reused") {
+                    Some(keys) => keys.iter().for_each(|(key, value)| receipt["reused"][key] = value.clone()),
+                    None => receipt[key] = value.clone(),
+                }
+            }
+            receipt["journal_seq"] = record["seq"].clone();
+            receipts.push(receipt);
+        }
+    }
+    receipts
+}
