@@ -215,6 +215,7 @@ fn the_page_of_the_command_line_has_every_command_and_option() {
         let words = code_words(text);
         let help = match name {
             "receipts" => fleet(&["help", "receipts", "show"]),
+            "journal" => fleet(&["help", "journal", "check"]) + &fleet(&["help", "journal", "repair"]),
             "cache" => fleet(&["help", "cache", "check"]) + &fleet(&["help", "cache", "stats"]),
             name => fleet(&["help", name]),
         };

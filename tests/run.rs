@@ -5,12 +5,14 @@
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
 //! - `cache` what is kept of past runs
 //! - `affected` what a git change touches · `audit` what a traced task read
+//! - `journal` one that is damaged, and repaired
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
 //! - `sharing` a cache of several machines
 //! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
 //!   tools miss
+//! - `resume` a run that was cut short goes on · `rerun` a run is done again
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
@@ -25,6 +27,7 @@ mod run {
     mod execution;
     mod exits;
     mod explain;
+    mod journal;
     mod judging;
     mod kept_plan;
     mod leftovers;
@@ -32,7 +35,9 @@ mod run {
     mod outcome;
     mod reading;
     mod records;
+    mod rerun;
     mod restore;
+    mod resume;
     mod reuse;
     mod sharing;
     mod signals;

@@ -17,10 +17,10 @@ pub(super) const TEMPLATE: &str =
 
 /// What people come for, and the commands for it. A test holds it to the commands there are.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run", &["run"]),
+    ("Run", &["run", "resume", "rerun"]),
     ("Look before you run", &["check", "plan", "explain", "list", "graph"]),
     ("Look at what happened", &["status", "logs", "receipts"]),
-    ("What is kept", &["cache", "gc"]),
+    ("What is kept", &["journal", "cache", "gc"]),
     ("More", &["schema", "help"]),
 ];
 
@@ -132,6 +132,7 @@ mod tests {
       receipts  Look at receipts
 
     What is kept:
+      journal   Check a run's journal, or repair a damaged one
       cache     Look at what is kept of past runs
       gc        Remove old runs, and what no record cites any more
 

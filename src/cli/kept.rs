@@ -33,7 +33,7 @@ const PLANS_MAX: usize = 4;
 /// Largest plan that is kept; two hundred thousand tasks with a kilobyte each.
 const PLAN_BYTES_MAX: u64 = 256 << 20;
 /// What a plan begins with; the number counts its forms.
-const MARK: &str = "fleet plan 1\n";
+const MARK: &str = "fleet plan 2\n";
 /// What the names of plans begin with, and those of plans that are being written.
 const PREFIX: &str = "plan-";
 const PREFIX_UNFINISHED: &str = ".plan-";
@@ -82,25 +82,26 @@ impl Key {
         format!("{PREFIX}{}", &self.digest.hex()[..16])
     }
 
-    /// The plan that was kept, where reading the file again would give the same.
+    /// The plan that was kept, with its digest, where reading the file again would give the same.
     #[must_use]
-    pub fn load(&self, facts: &Facts) -> Option<(Fleet, Graph)> {
+    pub fn load(&self, facts: &Facts) -> Option<(Fleet, Graph, Digest)> {
         let bytes = read(&self.folder().join(self.name())).ok()?;
         let mut from = Reader::new(whole(&bytes)?);
         if Digest::take(&mut from)? != self.digest {
             return None;
         }
+        let plan_digest = Digest::take(&mut from)?;
         let mut looks = Looks::take(&mut from)?;
         let answers = looks.recheck(facts, self.workspace());
         if answers == Answers::Changed {
             return None;
         }
-        let plan = fleet::take(from.rest)?;
+        let (fleet, graph) = fleet::take(from.rest)?;
         if answers == Answers::Restamped {
             // The next command believes the new stamps at once. If they cannot be written, it asks again.
-            let _ = self.write(&looks, from.rest);
+            let _ = self.write(&plan_digest, &looks, from.rest);
         }
-        Some(plan)
+        Some((fleet, graph, plan_digest))
     }
 
     /// Keeps a plan that was just read, where it is worth that and there is a state directory.
@@ -112,12 +113,13 @@ impl Key {
         let mut plan = Vec::new();
         fleet::put(fleet, graph, &mut plan);
         // Without it, the next command reads the file again.
-        let _ = self.write(looks, &plan);
+        let _ = self.write(&Digest::of(&plan), looks, &plan);
     }
 
-    fn write(&self, looks: &Looks, plan: &[u8]) -> io::Result<()> {
+    fn write(&self, plan_digest: &Digest, looks: &Looks, plan: &[u8]) -> io::Result<()> {
         let mut body = Vec::new();
         self.digest.put(&mut body);
+        plan_digest.put(&mut body);
         looks.put(&mut body);
         body.extend_from_slice(plan);
         if body.len() as u64 >= PLAN_BYTES_MAX {
@@ -135,6 +137,14 @@ impl Key {
         file.persist(folder.join(self.name()))?;
         forget(&folder)
     }
+}
+
+/// The digest of all that a fleet file means: equal for files that differ in nothing but words and comments.
+#[must_use]
+pub fn digest(fleet: &Fleet, graph: &Graph) -> Digest {
+    let mut plan = Vec::new();
+    fleet::put(fleet, graph, &mut plan);
+    Digest::of(&plan)
 }
 
 /// The program that runs, so that no other build reads what it wrote: its version, and the file it was started from. Its

@@ -9,9 +9,10 @@ use std::process::Command;
 
 use super::affected::Affected;
 use super::args::{self, Chosen, ChosenBy, Misuse, Source};
-use super::kept::Key;
+use super::kept::{self, Key};
 use super::mistake::Mistakes;
 use super::{Shell, Trouble};
+use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{self, SelectError, Selection};
 use crate::id::TaskId;
@@ -33,6 +34,7 @@ pub struct Ready {
     pub chosen: Chosen,
     /// What a change touches, when the selection was narrowed to that.
     pub affected: Option<Affected>,
+    digest: Option<Digest>,
     unkept: Option<(Key, Looks)>,
 }
 
@@ -62,6 +64,12 @@ impl Ready {
         {
             key.keep(&looks, &self.fleet, &self.graph);
         }
+    }
+
+    /// Of all that the fleet file means.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest.unwrap_or_else(|| kept::digest(&self.fleet, &self.graph))
     }
 
     /// Whether the file was read for this, and the plan not kept yet.
@@ -201,7 +209,7 @@ pub fn load(
     let chosen = args::choose(words.file, folder)?;
     let folder = chosen.file.parent().unwrap_or(Path::new("")).to_owned();
     let request = spec::Request { file: chosen.file.clone(), set: source.set.clone(), facts };
-    let Plan { fleet, graph, map, unkept } =
+    let Plan { fleet, graph, digest, map, unkept } =
         plan(&request).map_err(|(problems, map)| Failed::Invalid { problems, map, folder })?;
     let origins = Origins { request, map: map.map_or_else(OnceCell::new, OnceCell::from) };
     let request = select::Request { patterns: words.rest, except: except.to_vec() };
@@ -213,13 +221,15 @@ pub fn load(
             exit: if unmatched { ExitCode::NothingSelected } else { ExitCode::Usage },
         }
     })?;
-    Ok(Ready { fleet, graph, selection, origins, chosen, affected: None, unkept })
+    Ok(Ready { fleet, graph, selection, origins, chosen, affected: None, digest, unkept })
 }
 
 /// A fleet that is right, and its graph.
 struct Plan {
     fleet: Fleet,
     graph: Graph,
+    /// Where it was kept.
+    digest: Option<Digest>,
     /// `None` when the plan was kept.
     map: Option<SourceMap>,
     unkept: Option<(Key, Looks)>,
@@ -228,12 +238,12 @@ struct Plan {
 /// The plan that was kept, or else the one that the file has now.
 fn plan(request: &spec::Request) -> Result<Plan, (Vec<Problem>, SourceMap)> {
     let key = Key::of(request);
-    if let Some((fleet, graph)) = key.as_ref().and_then(|key| key.load(&request.facts)) {
-        return Ok(Plan { fleet, graph, map: None, unkept: None });
+    if let Some((fleet, graph, digest)) = key.as_ref().and_then(|key| key.load(&request.facts)) {
+        return Ok(Plan { fleet, graph, digest: Some(digest), map: None, unkept: None });
     }
     let spec::Loaded { fleet, map, looks } = spec::load(request).map_err(|failure| (failure.problems, failure.map))?;
     match check(&fleet, &map) {
-        Ok(graph) => Ok(Plan { fleet, graph, map: Some(map), unkept: key.map(|key| (key, looks)) }),
+        Ok(graph) => Ok(Plan { fleet, graph, digest: None, map: Some(map), unkept: key.map(|key| (key, looks)) }),
         Err(problems) => Err((problems, map)),
     }
 }

@@ -14,6 +14,7 @@ pub mod gc;
 pub mod git;
 pub mod graph;
 pub mod help;
+pub mod journal;
 pub mod kept;
 pub mod list;
 pub mod load;
@@ -23,8 +24,11 @@ pub mod plan;
 pub mod problem;
 pub mod receipts;
 pub mod records;
+pub mod rerun;
+pub mod resume;
 pub mod run;
 pub mod schema;
+mod show;
 pub mod status;
 
 use std::ffi::OsString;
@@ -53,6 +57,8 @@ pub struct Cli {
 pub enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
+    Resume(resume::ResumeArgs),
+    Rerun(rerun::RerunArgs),
     Plan(plan::PlanArgs),
     Explain(explain::ExplainArgs),
     List(list::ListArgs),
@@ -60,6 +66,7 @@ pub enum Command {
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Receipts(receipts::ReceiptsArgs),
+    Journal(journal::JournalArgs),
     Cache(cache::CacheArgs),
     Gc(gc::GcArgs),
     Schema(schema::SchemaArgs),
@@ -133,6 +140,8 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &cli.command {
         Command::Check(args) => check::run(args, shell),
         Command::Run(args) => run::run(args, shell),
+        Command::Resume(args) => resume::run(args, shell),
+        Command::Rerun(args) => rerun::run(args, shell),
         Command::Plan(args) => plan::run(args, shell),
         Command::Explain(args) => explain::run(args, shell),
         Command::List(args) => list::run(args, shell),
@@ -140,6 +149,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => shown(|out| status::run(args, out)),
         Command::Logs(args) => shown(|out| logs::run(args, out)),
         Command::Receipts(args) => shown(|out| receipts::run(args, out)),
+        Command::Journal(args) => journal::run(args, shell),
         Command::Cache(args) => cache::run(args, shell),
         Command::Gc(args) => gc::run(args, shell),
         Command::Schema(args) => schema::run(args),

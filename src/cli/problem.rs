@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use super::args::Misuse;
 use super::{Shell, records};
 use crate::policy::ExitCode;
-use crate::policy::exit::TABLE;
 use crate::report::color::Color;
 
 #[derive(Debug)]
@@ -38,10 +37,7 @@ impl From<records::Trouble> for Trouble {
             records::Trouble::Misuse(misuse) => Self::Misuse(misuse),
             records::Trouble::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::NotWritten(error),
             // Also what could not be read, which the text says.
-            other => {
-                let code = TABLE.iter().map(|row| row.code).find(|code| code.code() == other.code());
-                Self::Other(code.unwrap_or(ExitCode::Internal), other.to_string())
-            }
+            other => Self::Other(ExitCode::of_number(other.code()).unwrap_or(ExitCode::Internal), other.to_string()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::args::{self, Misuse};
@@ -46,6 +47,9 @@ impl fmt::Display for Trouble {
             Self::Misuse(misuse) => misuse.fmt(f),
             Self::NoSuchRun(lookup) => lookup.fmt(f),
             Self::NotThere(text) => f.write_str(text),
+            Self::Journal(run, error @ ReadError::Damaged { .. }) => {
+                write!(f, "run {run}: {error}; to keep what verifies: fleet journal repair {run}")
+            }
             Self::Journal(run, error) => write!(f, "run {run}: {error}"),
             Self::Io(error) => error.fmt(f),
         }
@@ -81,6 +85,15 @@ impl Opened {
         Ok(Self { dir: state_dir.run_dir(&run), run, state_dir })
     }
 
+    /// The folder of its fleet file.
+    pub(super) fn workspace(&self) -> &Path {
+        self.state_dir.path().parent().unwrap_or(Path::new(""))
+    }
+
+    pub(super) fn state_dir(&self) -> &StateDir {
+        &self.state_dir
+    }
+
     /// Whether a process is writing it now.
     pub(super) fn is_live(&self) -> bool {
         self.state_dir.owner().is_some_and(|owner| owner.run == self.run)
@@ -108,6 +121,12 @@ impl Opened {
             None => Trouble::NotThere(format!("run {} has no task `{name}`", self.run)),
         }
     }
+}
+
+/// `record 5`, `records 5 to 9`.
+pub(super) fn range(numbers: &RangeInclusive<u64>) -> String {
+    let (first, end) = (numbers.start(), numbers.end());
+    if first == end { format!("record {first}") } else { format!("records {first} to {end}") }
 }
 
 #[cfg(test)]

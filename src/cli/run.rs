@@ -1,28 +1,28 @@
 //! `fleet run`: from the words of the command line to the exit code of the run.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use console::Term;
-use indicatif::ProgressDrawTarget;
 
 use super::affected::AffectedArgs;
 use super::args::{Misuse, Source, sort_out};
 use super::load::{self, Ready};
-use super::{Shell, Trouble, audit, env, plan};
+use super::show::ShowArgs;
+use super::{Shell, Trouble, audit, plan, records};
 use crate::engine::outcome::Outcome;
 use crate::engine::reuse::{self, Forced};
-use crate::engine::{self, Job, Options, RunError};
+use crate::engine::{self, Job, Options, Resumes, RunError};
 use crate::graph::Graph;
 use crate::graph::select;
 use crate::id::TaskId;
 use crate::model::Fleet;
 use crate::policy::ExitCode;
-use crate::report::ci::Ci;
-use crate::report::{Human, Json, OutputMode, Rerun, Sinks, human};
+use crate::protocol::Receipt;
+use crate::protocol::run::RunRequest;
+use crate::report::{Rerun, Sinks};
 use crate::spec::Syntax;
 use crate::store::state::{LockError, StateDir};
 
@@ -71,21 +71,8 @@ pub struct RunArgs {
     /// Read every file anew instead of trusting its size and times
     #[arg(long)]
     pub rehash: bool,
-    /// Say of each task that runs why no earlier result is reused
-    #[arg(long)]
-    pub explain: bool,
-    /// Print each event as a line of JSON on standard output, and everything for people on standard error
-    #[arg(long)]
-    pub json: bool,
-    /// How to show what tasks print [default: grouped]
-    #[arg(short, long, value_enum, value_name = "HOW")]
-    pub output: Option<OutputMode>,
-    /// No live display; a line per event instead
-    #[arg(long)]
-    pub no_progress: bool,
-    /// As a CI wants it: --no-progress --output grouped --keep-going, and the marks of GitHub Actions or GitLab
-    #[arg(long)]
-    pub ci: bool,
+    #[command(flatten)]
+    pub show: ShowArgs,
 }
 
 /// Carries out the run.
@@ -113,7 +100,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let mut reuse = args.reuse(&ready.fleet, &ready.graph)?;
     if args.dry_run {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        plan::show(&ready, reuse, args.json, shell.stdout(), &mut out)?;
+        plan::show(&ready, reuse, args.show.json, shell.stdout(), &mut out)?;
         out.flush()?;
         return Ok(ExitCode::Passed);
     }
@@ -122,7 +109,36 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         reuse.forced = reuse.forced.with(audit.task);
     }
     let words = sort_out(words, args.source.file.as_deref())?;
-    let mut sinks = args.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
+    let mut sinks = args.show.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
+    let options = Options { jobs, fail_fast: args.fail_fast(), audit, exe: std::env::current_exe()?, reuse };
+    let request = args.request(&ready, words.rest);
+    let tell = |job: &Job<'_>, outcome: &Outcome| match &job.options.audit {
+        Some(audit) => args.tell(audit.task, job, outcome, shell),
+        None => Ok(()),
+    };
+    carry_out(ready, Asked { options, request, resumes: None, stands: Vec::new() }, &mut sinks, tell)
+}
+
+/// What is asked of the engine beside the fleet.
+pub(super) struct Asked {
+    pub options: Options,
+    pub request: RunRequest,
+    /// The run to go on with, instead of a new one.
+    pub resumes: Option<Resumes>,
+    /// What passed in the run that this one does again, and is not to be run.
+    pub stands: Vec<(TaskId, Receipt)>,
+}
+
+/// Carries out a run that is ready. `tell` is what is said behind it.
+///
+/// # Errors
+/// When it could not begin.
+pub(super) fn carry_out(
+    mut ready: Ready,
+    asked: Asked,
+    sinks: &mut Sinks,
+    tell: impl FnOnce(&Job<'_>, &Outcome) -> io::Result<()>,
+) -> Result<ExitCode, Trouble> {
     let state = StateDir::of(&ready.fleet.workspace);
     // If it cannot be made, the run says so.
     if state.create().is_ok() {
@@ -131,11 +147,13 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let Ready { fleet, graph, selection, origins, .. } = ready;
     // The text of the file is as large as the fleet; a run has no more use for it.
     drop(origins);
-    let options = Options { jobs, fail_fast: args.fail_fast(), audit, exe: std::env::current_exe()?, reuse };
-    let job = Job { fleet: Arc::new(fleet), graph: &graph, selection: &selection, options, state: &state };
-    let ended = engine::run(&job, &mut sinks);
-    if let (Ok(outcome), Some(audit)) = (&ended, &job.options.audit) {
-        args.tell(audit.task, &job, outcome, shell)?;
+    let Asked { options, request, resumes, stands } = asked;
+    let state = &state;
+    let (fleet, selection) = (Arc::new(fleet), &selection);
+    let job = Job { fleet, graph: &graph, selection, options, state, request, resumes, stands };
+    let ended = engine::run(&job, sinks);
+    if let Ok(outcome) = &ended {
+        tell(&job, outcome)?;
     }
     // The process ends next, and the kernel takes a large fleet back at once where we would do so text by text.
     std::mem::forget(job.fleet);
@@ -145,8 +163,35 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         Err(RunError::Lock(busy @ LockError::Locked { .. })) => {
             Err(Trouble::Other(ExitCode::StateBusy, busy.to_string()))
         }
+        Err(RunError::Ended { run, exit }) => {
+            let text = format!("run {run} has ended, and nothing of it is left to go on with");
+            if exit == ExitCode::Passed {
+                let _ = writeln!(io::stderr(), "{text}: it passed");
+                return Ok(exit);
+            }
+            let hint = format!("`fleet rerun {run} --failed` is a new run of what did not pass");
+            Err(Trouble::Other(exit, format!("{text} (exit code {exit}); {hint}")))
+        }
+        Err(RunError::Journal(run, error)) => Err(records::Trouble::Journal(run, error).into()),
         Err(error) => Err(Trouble::Other(ExitCode::NotWritten, format!("the run could not be recorded: {error}"))),
     }
+}
+
+/// What is said about reuse. Tasks are forced by the words that select them; an empty word is all of them.
+///
+/// # Errors
+/// When a word names nothing.
+pub(super) fn rules(fleet: &Fleet, graph: &Graph, force: &[String], off: bool) -> Result<reuse::Rules, Trouble> {
+    let forced = if force.is_empty() {
+        Forced::Nothing
+    } else if force.iter().any(String::is_empty) {
+        Forced::All
+    } else {
+        let request = select::Request { patterns: force.to_vec(), except: Vec::new() };
+        let unknown = |_| Misuse::Unknown { what: "task", name: force.join("`, `"), nearest: None };
+        Forced::Some(select::select(fleet, graph, &request).map_err(|errors| Trouble::Misuse(unknown(errors)))?.targets)
+    };
+    Ok(reuse::Rules { off, forced, rehash: false })
 }
 
 /// What to say to someone who asks for more at once than the declared workers can carry.
@@ -161,27 +206,34 @@ impl RunArgs {
     /// Whether a failure ends the run; `None` leaves it to the fleet file. What is said outright beats `--ci`.
     #[must_use]
     pub fn fail_fast(&self) -> Option<bool> {
-        match (self.fail_fast, self.keep_going || self.ci) {
+        match (self.fail_fast, self.keep_going || self.show.ci) {
             (true, _) => Some(true),
             (false, true) => Some(false),
             (false, false) => None,
         }
     }
 
-    /// What is said about reuse. Tasks are forced by the words that select them.
+    /// What is said about reuse.
     fn reuse(&self, fleet: &Fleet, graph: &Graph) -> Result<reuse::Rules, Trouble> {
-        let forced = if self.force.is_empty() {
-            Forced::Nothing
-        } else if self.force.iter().any(String::is_empty) {
-            Forced::All
-        } else {
-            let request = select::Request { patterns: self.force.clone(), except: Vec::new() };
-            let unknown = |_| Misuse::Unknown { what: "task", name: self.force.join("`, `"), nearest: None };
-            Forced::Some(
-                select::select(fleet, graph, &request).map_err(|errors| Trouble::Misuse(unknown(errors)))?.targets,
-            )
-        };
-        Ok(reuse::Rules { off: self.no_cache, forced, rehash: self.rehash })
+        Ok(reuse::Rules { rehash: self.rehash, ..rules(fleet, graph, &self.force, self.no_cache)? })
+    }
+
+    /// What is put on record of it, so that it can be continued or done again.
+    fn request(&self, ready: &Ready, patterns: Vec<String>) -> RunRequest {
+        let name = |id: &TaskId| ready.fleet.tasks[*id].name.to_string();
+        RunRequest {
+            file: ready.fleet.file.to_string_lossy().into_owned(),
+            plan: Some(ready.digest()),
+            set: self.source.set.clone(),
+            patterns,
+            except: self.except.clone(),
+            only: ready.affected.as_ref().map(|_| ready.selection.targets.iter().map(name).collect()),
+            jobs: self.jobs.map(NonZeroU32::get),
+            fail_fast: self.fail_fast(),
+            force: self.force.clone(),
+            no_cache: self.no_cache,
+            parent: None,
+        }
     }
 
     /// The command line that runs a part of this again, from the same folder.
@@ -200,42 +252,11 @@ impl RunArgs {
     fn tell(&self, task: TaskId, job: &Job<'_>, outcome: &Outcome, shell: Shell) -> io::Result<()> {
         let syntax = Syntax::of(&job.fleet.file).unwrap_or(Syntax::Toml);
         let told = audit::Told::of(task, &job.fleet, job.graph, &job.state.run_dir(&outcome.run));
-        if self.json {
+        if self.show.json {
             told.human(&job.fleet, syntax, shell.stderr(), &mut io::stderr())?;
             return told.json(&job.fleet, &mut io::stdout());
         }
         told.human(&job.fleet, syntax, shell.stdout(), &mut io::stdout())
-    }
-
-    /// Everyone who listens to the run: people, and with `--json` programs.
-    #[must_use]
-    pub fn sinks(&self, rerun: Rerun, shell: Shell) -> Sinks {
-        let (terminal, paint) = if self.json {
-            (io::stderr().is_terminal(), shell.stderr())
-        } else {
-            (io::stdout().is_terminal(), shell.stdout())
-        };
-        let to: Box<dyn Write> = if self.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
-        let human = Human::new(human::Options {
-            to,
-            terminal,
-            paint,
-            size: || Term::stderr().size(),
-            output: self.output.unwrap_or_default(),
-            // A colour is not a dumb terminal's only lack: it cannot move the cursor either.
-            live: self
-                .wants_live(io::stderr().is_terminal(), env("TERM").as_deref())
-                .then(|| (ProgressDrawTarget::stderr_with_hz(human::DRAWS_PER_SECOND), shell.stderr())),
-            ci: if self.ci { Ci::detect(env) } else { Ci::None },
-            rerun,
-            explain: self.explain,
-        });
-        let sinks = Sinks::default().with(human);
-        if self.json { sinks.with(Json::new(Box::new(io::stdout())).explaining(self.explain)) } else { sinks }
-    }
-
-    fn wants_live(&self, terminal: bool, term: Option<&str>) -> bool {
-        terminal && !self.no_progress && !self.ci && term.is_some_and(|term| term != "dumb")
     }
 }
 
@@ -309,7 +330,7 @@ mod tests {
         assert_eq!(args.jobs.map(NonZeroU32::get), Some(3));
         assert_eq!(args.source.set, [("a".into(), "b".into()), ("c".into(), String::new())]);
         assert_eq!(args.except, ["x*"]);
-        assert_eq!(args.output, Some(OutputMode::OnFail));
+        assert_eq!(args.show.output, Some(crate::report::OutputMode::OnFail));
     }
 
     #[test]
@@ -330,12 +351,12 @@ mod tests {
         ] {
             assert_eq!(parse(line).unwrap().fail_fast(), fail_fast, "{line}");
         }
-        assert!(parse("").unwrap().wants_live(true, Some("xterm")));
+        assert!(parse("").unwrap().show.wants_live(true, Some("xterm")));
         for line in ["--ci", "--no-progress"] {
-            assert!(!parse(line).unwrap().wants_live(true, Some("xterm")), "{line}");
+            assert!(!parse(line).unwrap().show.wants_live(true, Some("xterm")), "{line}");
         }
         for (terminal, term) in [(false, Some("xterm")), (true, Some("dumb")), (true, None)] {
-            assert!(!parse("").unwrap().wants_live(terminal, term));
+            assert!(!parse("").unwrap().show.wants_live(terminal, term));
         }
     }
 

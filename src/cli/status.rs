@@ -1,5 +1,6 @@
 //! `fleet status`: what became of a run's tasks, or what they are doing now.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -7,11 +8,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{self, Misuse};
-use super::records::{Opened, Trouble};
+use super::records::{self, Opened, Trouble};
 use crate::journal::fold::StateName;
 use crate::journal::reader::Torn;
 use crate::journal::{Reader, Receipts, State, TaskState};
-use crate::protocol::{Receipt, RunStatus, TaskResult};
+use crate::protocol::{Receipt, Run, RunStatus, TaskResult};
 use crate::report::text::{Span, clean};
 use crate::time::{Millis, Stamp, clock};
 
@@ -87,7 +88,24 @@ impl View<'_> {
         let mut reader = Reader::open(&self.opened.dir)?;
         let first = reader.next().map_err(|error| self.opened.journal(error))?;
         let run = first.map(|line| line.run()).transpose().map_err(std::io::Error::from)?.flatten();
-        let mut run = run.ok_or_else(|| Trouble::NotThere(format!("run {} has no record", self.opened.run)))?;
+        // The first record may be lost; then this much is known.
+        let mut run = run.unwrap_or_else(|| Run {
+            id: self.state.id.clone(),
+            name: self.state.name.clone(),
+            status: self.state.status,
+            task_specs: Vec::new(),
+            worker_specs: Vec::new(),
+            labels: self.state.labels.clone(),
+            security_policy: None,
+            created_at: self.state.created_at,
+            updated_at: None,
+            completed_at: None,
+            seed: 0,
+            fleet_version: String::new(),
+            exit_code: None,
+            metadata: BTreeMap::new(),
+            request: None,
+        });
         run.status = self.state.status;
         run.updated_at = Some(self.state.at);
         run.completed_at = self.state.completed_at;
@@ -148,6 +166,9 @@ impl View<'_> {
             while line.pop_if(|byte| *byte == b' ').is_some() {}
             line.push(b'\n');
             out.write_all(&line)?;
+        }
+        for lost in &self.state.lost {
+            writeln!(out, "\nwarning: the journal has lost {}, and was repaired without", records::range(lost))?;
         }
         if let Some(torn) = self.torn {
             writeln!(out, "\nwarning: {} bytes at the end of the journal are no record and were cut", torn.bytes)?;

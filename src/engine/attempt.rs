@@ -10,6 +10,7 @@ use super::judge::{self, Judged};
 use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::Told;
+use super::resume::Recorded;
 use super::reuse::{self, Answer, Looked};
 use super::writes::Snapshot;
 use super::{Engine, GRACE, start_link, stream};
@@ -22,7 +23,7 @@ use crate::policy::verdict::{CancelledBy, Ended, How, TimeLimit};
 use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Input, SkipCause, StopCause};
-use crate::scorer::{self, CommandEnd, CommandHow, SCORE_BYTES_MAX, Wants};
+use crate::scorer::{self, CommandEnd, CommandHow, LOST, SCORE_BYTES_MAX, Wants};
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
 
@@ -79,6 +80,11 @@ impl Capture {
         Self { max: max.unwrap_or(0), ..Self::default() }
     }
 
+    /// Of a process whose output nobody has any more.
+    fn lost() -> Self {
+        Self { total: LOST, ..Self::default() }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let room = usize::try_from(self.max.saturating_sub(self.bytes.len() as u64)).unwrap_or(usize::MAX);
@@ -87,9 +93,44 @@ impl Capture {
 }
 
 impl Flight {
+    fn new(task: TaskId, attempt: Attempt, worker: WorkerId, (started, started_at): (Millis, Stamp)) -> Self {
+        Self {
+            task,
+            attempt,
+            worker,
+            started,
+            started_at,
+            log: None,
+            stdout: Capture::default(),
+            stderr: Capture::default(),
+            argv: Box::default(),
+            inputs_digest: None,
+            looked: None,
+            before: None,
+            beside: Vec::new(),
+            heading: None,
+            stop: None,
+            phase: Phase::Preparing,
+        }
+    }
+
+    /// An attempt whose process has ended without us.
+    pub(super) fn recorded(task: TaskId, recorded: &Recorded, now: Millis) -> Self {
+        let Recorded { attempt, worker, started_at, .. } = *recorded;
+        let mut flight = Self::new(task, attempt, worker, (now, started_at));
+        flight.phase = Phase::Running;
+        (flight.stdout, flight.stderr) = (Capture::lost(), Capture::lost());
+        flight
+    }
+
     /// The phase, to be replaced by the next one in the same step.
     fn take_phase(&mut self) -> Phase {
         std::mem::replace(&mut self.phase, Phase::Moving)
+    }
+
+    /// Whether its own process runs, as far as we were told.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Running)
     }
 
     pub(super) fn on(&self, worker: WorkerId) -> bool {
@@ -112,6 +153,9 @@ impl Engine<'_> {
 
     /// A slot is held: check what the task needs, read its inputs, start it.
     pub(super) fn start(&mut self, id: TaskId, worker: WorkerId, attempt: Attempt) {
+        if let Some(recorded) = self.recorded.remove(&id) {
+            return self.judge_recorded(id, &recorded);
+        }
         let n = self.number();
         let fleet = &self.job.fleet;
         let task = &fleet.tasks[id];
@@ -121,24 +165,10 @@ impl Engine<'_> {
         for other in self.flights.values_mut().filter(|f| f.before.is_some()) {
             other.beside.push(id);
         }
-        let flight = Flight {
-            task: id,
-            attempt,
-            worker,
-            started: self.now,
-            started_at: self.stamp(),
-            log: None,
-            stdout: Capture::up_to(stdout),
-            stderr: Capture::up_to(stderr),
-            argv: Box::default(),
-            inputs_digest: None,
-            looked: None,
-            before: checks_writes.then(Snapshot::default),
-            beside,
-            heading: None,
-            stop: None,
-            phase: Phase::Preparing,
-        };
+        let mut flight = Flight::new(id, attempt, worker, (self.now, self.stamp()));
+        (flight.stdout, flight.stderr) = (Capture::up_to(stdout), Capture::up_to(stderr));
+        flight.before = checks_writes.then(Snapshot::default);
+        flight.beside = beside;
         self.flights.insert(n, flight);
         self.in_flight.insert(id, n);
         let lacking = preflight::lacking(fleet, task, &self.root, &mut self.environments);
@@ -160,7 +190,7 @@ impl Engine<'_> {
         }
     }
 
-    fn number(&mut self) -> u32 {
+    pub(super) fn number(&mut self) -> u32 {
         loop {
             self.next_number = self.next_number.wrapping_add(1);
             if !self.flights.contains_key(&self.next_number) {
@@ -353,6 +383,10 @@ impl Engine<'_> {
         }
         if let Some(cause) = flight.stop {
             return self.finish_stopped(n, cause, None);
+        }
+        if matches!(flight.phase, Phase::Commanding { .. }) {
+            // The task itself has ended, and is judged by what can still be found out.
+            return self.not_started(n, "the supervisor died");
         }
         self.finish(n, How::Lost { why: "its supervisor died" }, None, Judged::default());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::environment::Environments;
+use super::resume::Earlier;
 use super::reuse::{Reuse, Standing};
 use super::{EXITS, Job};
 use crate::host::local;
@@ -39,7 +40,7 @@ pub(super) struct Grounds {
 }
 
 impl Grounds {
-    pub(super) fn look(job: &Job<'_>, run: &RunId) -> io::Result<Self> {
+    pub(super) fn look(job: &Job<'_>, run: &RunId, earlier: Option<&Earlier>) -> io::Result<Self> {
         let fleet = &*job.fleet;
         let own = vec![
             ("FLEET_RUN_ID".to_owned(), run.to_string()),
@@ -50,6 +51,10 @@ impl Grounds {
         let stop = Arc::new(AtomicBool::new(false));
         let rules = job.options.reuse.clone();
         let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, (&environments, Arc::clone(&stop)));
+        if let Some(earlier) = earlier {
+            reuse.take_up(earlier);
+        }
+        reuse.take_over(&job.stands);
         let standing = reuse.standing(fleet, job.graph, job.selection, &mut environments);
         Ok(Self { environments, unreadable, root, reuse, stop, standing })
     }

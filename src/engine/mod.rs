@@ -4,7 +4,7 @@
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written
-//! - `grounds` what it stands on · `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to
+//! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on · `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to
 //!   the shared cache · `audit` what a traced task read
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
@@ -21,10 +21,12 @@ mod launch;
 pub mod outcome;
 mod preflight;
 mod receipts;
+mod resume;
 pub mod reuse;
 mod reused;
 mod signal;
 pub mod sink;
+mod sitting;
 mod tally;
 mod uploads;
 mod work;
@@ -41,10 +43,12 @@ use crate::graph::Graph;
 use crate::graph::select::Selection;
 use crate::host::local::{self, Alive, FromSupervisor, Link, LinkOptions};
 use crate::id::{IdMap, RunId, TaskId, WorkerId};
-use crate::journal::{Event, FLEET_VERSION, Happened, Journal, Stream};
+use crate::journal::{Event, FLEET_VERSION, Happened, Journal, ReadError, Stream};
 use crate::model::Fleet;
 use crate::policy::ExitCode;
-use crate::protocol::RunStatus;
+use crate::protocol::receipt::AttemptRecord;
+use crate::protocol::run::RunRequest;
+use crate::protocol::{Receipt, RunStatus};
 use crate::receipt::Receipts;
 use crate::schedule::{Action, Input, Scheduler};
 use crate::store::remote::Remote;
@@ -56,13 +60,15 @@ use crate::time::{Millis, Stamp, millis};
 
 use attempt::{Finished, Flight};
 use environment::Environments;
-use grounds::{Grounds, end_what_is_left_of};
+use grounds::Grounds;
 use inbox::{Inbox, Ready};
 use outcome::Outcome;
 pub use preflight::{Lacking, preflight};
+use resume::{Earlier, Exits, Recorded};
 use reuse::{Reuse, Standing};
 use signal::{Signal, Signals};
 use sink::{RunView, Sink};
+use sitting::Sitting;
 use uploads::Uploads;
 
 /// Between TERM and KILL, whoever asked for the end.
@@ -85,6 +91,20 @@ pub struct Job<'a> {
     pub options: Options,
     /// Held by us for the whole run.
     pub state: &'a StateDir,
+    /// What is put on record of what was asked for.
+    pub request: RunRequest,
+    /// The run to go on with, instead of a new one.
+    pub resumes: Option<Resumes>,
+    /// What passed in the run that this one does again, and is not to be run as long as its outputs are there.
+    pub stands: Vec<(TaskId, Receipt)>,
+}
+
+/// A run that was cut short.
+#[derive(Clone, Debug)]
+pub struct Resumes {
+    pub run: RunId,
+    /// Held tasks that a person lets be made again.
+    pub again: Vec<TaskId>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +130,15 @@ pub enum RunError {
     /// Its folder, its journal or its signal handlers could not be made.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The run to go on with has ended, and nothing of it is open.
+    #[error("run {run} has ended")]
+    Ended { run: RunId, exit: ExitCode },
+    /// The run to go on with left no record at all.
+    #[error("run {0} ended before its first record was written")]
+    Empty(RunId),
+    /// The journal of the run to go on with cannot be believed.
+    #[error("run {0}: {1}")]
+    Journal(RunId, ReadError),
 }
 
 /// Carries out the run and tells `sink` of it. Whatever happens to a task is in the outcome.
@@ -118,25 +147,27 @@ pub enum RunError {
 /// When the run could not begin, or its own plumbing broke.
 pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     let clock = Clock::start();
-    let run = RunId::new(clock.stamp(), random()?);
-    job.state.create()?;
-    let lock = job.state.lock(&run)?;
-    let run_dir = job.state.create_run(&run)?;
-    // What a killed run left may still write, so it is ended before anything is looked at.
-    let left = lock.killed_run().map(|killed| end_what_is_left_of(job, killed)).unwrap_or_default();
-    let mut journal = Journal::create(&run_dir, &run)?;
+    let Sitting { run, run_dir, lock, left, mut journal, earlier } = Sitting::open(job, clock)?;
     // Both take their time with many tasks, and neither needs the other.
     let (begun, ground) = std::thread::scope(|scope| {
-        let begin = scope.spawn(|| journal.begin(clock.stamp(), &job.fleet, job.selection.tasks()));
-        let ground = Grounds::look(job, &run);
+        let begin = scope.spawn(|| match &earlier {
+            None => journal.begin(clock.stamp(), &job.fleet, job.selection.tasks(), &job.request),
+            Some(_) => journal.resume(clock.stamp(), &job.fleet),
+        });
+        let ground = Grounds::look(job, &run, earlier.as_ref());
         (begin.join().unwrap_or_else(|_| Err(io::Error::other("the journal's first record was not made"))), ground)
     });
     begun?;
+    let settled = earlier.as_ref().map_or(0, |earlier| earlier.done.len());
     let selected = job.selection.tasks().count();
-    let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected };
-    let (mut engine, standing) = Engine::new(job, view, clock, journal, sink, ground?)?;
+    let parent = job.request.parent.as_deref();
+    let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected, settled, parent };
+    let (mut engine, standing) = Engine::new(job, view, clock, journal, sink, (ground?, earlier.as_ref()))?;
     for text in left {
         engine.warn(&text);
+    }
+    if let Some(earlier) = earlier {
+        engine.take_up(earlier);
     }
     engine.stand(standing);
     engine.begin();
@@ -147,10 +178,6 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     let outcome = engine.end();
     drop(lock);
     Ok(outcome)
-}
-
-fn random() -> io::Result<u32> {
-    getrandom::u32().map_err(io::Error::other)
 }
 
 /// Everything a run holds while it runs.
@@ -185,6 +212,10 @@ struct Engine<'a> {
     flights: HashMap<u32, Flight>,
     in_flight: HashMap<TaskId, u32>,
     next_number: u32,
+    /// Attempts that ended before this sitting, to be judged at their task's turn.
+    recorded: HashMap<TaskId, Recorded>,
+    /// Attempts of unsettled tasks that are over, in order.
+    tried: HashMap<TaskId, Vec<AttemptRecord>>,
     /// Flights whose next `command` scorer is to be started at the end of this turn.
     commands_due: Vec<u32>,
     /// What is to be started at the end of this turn, once the record of it is written.
@@ -216,7 +247,7 @@ impl<'a> Engine<'a> {
         clock: Clock,
         journal: Journal,
         sink: &'a mut dyn Sink,
-        grounds: Grounds,
+        (grounds, earlier): (Grounds, Option<&Earlier>),
     ) -> io::Result<(Self, Standing)> {
         let fleet = &*job.fleet;
         let Grounds { environments, unreadable, root, reuse, stop, standing } = grounds;
@@ -227,7 +258,7 @@ impl<'a> Engine<'a> {
             clock,
             now: clock.now(),
             stopped: Duration::ZERO,
-            scheduler: Scheduler::new(work::work(job, &standing)),
+            scheduler: Scheduler::new(work::work(job, &standing, earlier)),
             actions: VecDeque::new(),
             wake_at: None,
             run_timeout: fleet.policies.timeout.map(|limit| Millis::default().after(limit)),
@@ -248,6 +279,8 @@ impl<'a> Engine<'a> {
             flights: HashMap::new(),
             in_flight: HashMap::new(),
             next_number: 0,
+            recorded: HashMap::new(),
+            tried: HashMap::new(),
             commands_due: Vec::new(),
             to_send: Vec::new(),
             tally: tally::Tally::new(fleet),
@@ -453,8 +486,13 @@ impl<'a> Engine<'a> {
             self.tell(Input::WorkerLost(worker));
         }
         let lost: Vec<u32> = self.flights.iter().filter(|(_, f)| f.on(worker)).map(|(n, _)| *n).collect();
+        // An exit that it wrote down and did not live to tell is an exit all the same.
+        let exits = if lost.is_empty() { None } else { Exits::read(self.run_dir()).ok() };
         for n in lost {
-            self.lost(n);
+            match exits.as_ref().and_then(|exits| self.recorded_exit(exits, n)) {
+                Some(exited) => self.exited(n, exited),
+                None => self.lost(n),
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::judge::Judged;
 use super::reuse::reused_from;
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
+use crate::plan::fingerprint::never_reusable;
 use crate::policy::Verdict;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::{AttemptRecord, FailureKind, LogRef, TaskResult, TrustRecord, Usage};
@@ -83,12 +84,13 @@ impl Engine<'_> {
 
     /// A task whose earlier result holds.
     pub(super) fn receipt_of_reuse(&self, id: TaskId, entry: Entry) -> Receipt {
-        let mut receipt = self.receipts.blank(&self.view.fleet.tasks[id], self.stamp(), entry.result);
+        let task = &self.view.fleet.tasks[id];
+        let mut receipt = self.receipts.blank(task, self.stamp(), entry.result);
         receipt.reused = Some(reused_from(&entry));
         receipt.artifacts = entry.artifacts;
         receipt.score = entry.score;
         receipt.inputs_digest = entry.inputs_digest;
-        receipt.fingerprint = Some(entry.fingerprint);
+        receipt.fingerprint = never_reusable(task).is_none().then_some(entry.fingerprint);
         receipt.outputs = entry.outputs;
         receipt
     }
@@ -124,5 +126,6 @@ fn why_skipped(fleet: &Fleet, task: &Task, cause: SkipCause) -> String {
             None => "nothing was free for it in time".to_owned(),
         },
         SkipCause::NoWorker => "every worker that it may run on is lost".to_owned(),
+        SkipCause::Unknown => "nobody knows whether it ran, and its on_unknown is `hold`".to_owned(),
     }
 }

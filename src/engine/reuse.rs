@@ -4,6 +4,7 @@
 
 mod foresee;
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -14,6 +15,7 @@ use rayon::prelude::*;
 use super::environment::Environments;
 use super::launch::{cwd, search_path};
 use super::preflight::lacking;
+use super::resume::Earlier;
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
@@ -21,6 +23,7 @@ use crate::id::{IdMap, TaskId};
 use crate::model::{Fleet, Task};
 use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
+use crate::protocol::Receipt;
 use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
 use crate::store::remote::{Remote, RemoteEntry, Token};
@@ -98,6 +101,10 @@ pub(super) struct Reuse {
     pub ground: Arc<Ground>,
     rules: Rules,
     made: IdMap<TaskId, Made>,
+    /// Begun in an earlier sitting of the run.
+    begun: HashSet<TaskId>,
+    /// Results of another run, which stand in this one.
+    stands: HashMap<TaskId, Entry>,
 }
 
 /// What decides about a task beside itself and its files; owned, because it crosses to the pool.
@@ -155,7 +162,13 @@ impl Reuse {
         let files = Files::open(root, Some(&cache), !rules.rehash);
         let results = RwLock::new(Results::open(&cache));
         let ground = Ground { files, results, remote, state: state.path().to_owned(), store: OnceLock::new() };
-        Self { ground: Arc::new(ground), rules, made: IdMap::filled(&fleet.tasks, Made::Open) }
+        Self {
+            ground: Arc::new(ground),
+            rules,
+            made: IdMap::filled(&fleet.tasks, Made::Open),
+            begun: HashSet::new(),
+            stands: HashMap::new(),
+        }
     }
 
     /// What the task is to be asked when its turn comes.
@@ -187,6 +200,28 @@ impl Reuse {
     /// A task is settled; `None` when it did not pass.
     pub(super) fn settled(&mut self, id: TaskId, made: Option<Digest>) {
         self.made[id] = made.map_or(Made::Nothing, Made::Outputs);
+    }
+
+    /// Tasks that an earlier sitting of the run knew are not looked at before their turn: they have their results, or
+    /// were begun because nothing held.
+    pub(super) fn take_up(&mut self, earlier: &Earlier) {
+        for (id, receipt) in &earlier.done {
+            let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
+            self.settled(*id, made.then(|| fingerprint::digest_of_outputs(&receipt.outputs)));
+        }
+        self.begun = earlier.open.keys().copied().collect();
+    }
+
+    /// What passed in another run and is not to be run again in this one. What can be reused by its fingerprint is, and
+    /// needs no more.
+    pub(super) fn take_over(&mut self, stands: &[(TaskId, Receipt)]) {
+        self.stands = stands.iter().map(|(id, receipt)| (*id, entry_of(receipt))).collect();
+    }
+
+    /// The result of another run, if what it made is still there.
+    fn taken_over(&mut self, task: &Task, id: TaskId) -> Option<Entry> {
+        let entry = self.stands.remove(&id).filter(|_| fingerprint::never_reusable(task).is_some())?;
+        outputs::changed(&self.ground.files, &entry.outputs).is_empty().then_some(entry)
     }
 
     /// Keeps a result for the next time.
@@ -231,13 +266,16 @@ impl Reuse {
         selection: &Selection,
         environments: &mut Environments,
     ) -> Standing {
-        if self.rules.off || matches!(self.rules.forced, Forced::All) || self.ground.results(Results::is_empty) {
+        let nothing =
+            self.rules.off || matches!(self.rules.forced, Forced::All) || self.ground.results(Results::is_empty);
+        if nothing && self.stands.is_empty() {
             return Standing::new();
         }
         let is_asked = |part: Part| matches!(part, Part::Target | Part::NeededBy(_));
         let asked: Vec<(TaskId, Given)> = selection
             .tasks()
-            .filter(|id| is_asked(selection.part(*id)))
+            .filter(|id| !nothing && is_asked(selection.part(*id)))
+            .filter(|id| self.made[*id] == Made::Open && !self.begun.contains(id))
             .filter_map(|id| {
                 let may = self.may_stand(fleet, id, environments);
                 Some((id, may.then(|| self.supposed(fleet, id, environments))??))
@@ -255,8 +293,17 @@ impl Reuse {
             if task.unwanted.is_some() && selection.contains(id) {
                 self.made[id] = Made::Outputs(unwanted());
             }
-            let Some((entry, given)) = found[id].take() else { continue };
             let before = graph.needs(id).iter().all(|edge| self.made[edge.from] != Made::Open);
+            let Some((entry, given)) = found[id].take() else {
+                if before
+                    && selection.contains(id)
+                    && let Some(entry) = self.taken_over(task, id)
+                {
+                    self.made[id] = Made::Outputs(entry.made);
+                    standing.push((id, entry));
+                }
+                continue;
+            };
             // What it needs was supposed to have made what it made last.
             let made = task.needs.iter().filter(|need| !need.order_only).map(|need| self.made[need.task]);
             if before && made.eq(given.needs.iter().map(|(_, digest)| Made::Outputs(*digest))) {
@@ -534,6 +581,32 @@ impl Ground {
         let differences = fingerprint::differences(&before.parts(task), &now.parts(task));
         let first = differences.first().map_or_else(String::new, ToString::to_string);
         Some(format!("{first} while it ran"))
+    }
+}
+
+/// The result that a receipt tells of.
+fn entry_of(receipt: &Receipt) -> Entry {
+    // What stands on another receipt already is cited from there.
+    let (run, seq, attempt, remote) = match &receipt.reused {
+        Some(from) => (from.run_id.clone(), from.journal_seq, from.attempt, from.remote),
+        None => (receipt.run_id.as_ref().into(), receipt.journal_seq, receipt.attempt, false),
+    };
+    Entry {
+        task: receipt.task_id.clone(),
+        // Of no use: it is not looked for by this.
+        fingerprint: receipt.fingerprint.unwrap_or_else(|| Digest::of(b"")),
+        result: receipt.result,
+        why_not: None,
+        at: receipt.completed_at,
+        run,
+        seq,
+        attempt,
+        remote,
+        made: fingerprint::digest_of_outputs(&receipt.outputs),
+        inputs_digest: receipt.inputs_digest,
+        outputs: receipt.outputs.clone(),
+        artifacts: receipt.artifacts.clone(),
+        score: receipt.score.clone(),
     }
 }
 

@@ -19,6 +19,10 @@ pub struct RunView<'a> {
     pub run_dir: &'a Path,
     /// How many tasks were selected, so how many will be settled (handlers come on top).
     pub selected: usize,
+    /// How many of them an earlier sitting of the run has settled for good.
+    pub settled: usize,
+    /// The run that this one does again.
+    pub parent: Option<&'a str>,
 }
 
 /// A listener to a run: `begin`, any number of `event` and `tick`, `end`. After an error a sink is told nothing more;

@@ -1,21 +1,28 @@
 //! A fleet and a selection, as the scheduler wants to hear of them.
 
+use std::time::Duration;
+
 use crate::graph::select::{self, Selection};
 use crate::graph::{EdgeKind, Graph};
 use crate::id::{IdMap, TaskId};
 use crate::model::Fleet;
 use crate::plan::{self, Places};
+use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Candidates, Item, Need, Part, Work};
 
+use super::resume::Earlier;
 use super::reuse::Standing;
 use super::{Job, Options};
 
 /// Every task of the fleet with its part in this run.
-pub(super) fn work(job: &Job<'_>, standing: &Standing) -> Work {
+pub(super) fn work(job: &Job<'_>, standing: &Standing, earlier: Option<&Earlier>) -> Work {
     let Job { fleet, graph, selection, options, .. } = job;
     let mut work = plain(fleet, graph, selection, options);
     for (id, _) in standing {
-        work.tasks[*id].part = Part::Stands;
+        work.tasks[*id].part = Part::Has(TaskResult::Pass);
+    }
+    if let Some(earlier) = earlier {
+        earlier.adjust(&mut work);
     }
     work
 }
@@ -41,6 +48,9 @@ fn plain(fleet: &Fleet, graph: &Graph, selection: &Selection, options: &Options)
             allow_failure: task.allow_failure,
             on_failure: task.on_failure.clone(),
             start_within: task.start_within,
+            attempts: 0,
+            wait: Duration::ZERO,
+            avoid: None,
         })
         .collect();
     Work {

@@ -4,6 +4,7 @@
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::plan::explain::Reason;
 use crate::protocol::Receipt;
+use crate::protocol::receipt::AttemptRecord;
 use crate::time::{Millis, Stamp};
 
 /// Where output came from. A task with merged streams has all of it on `Stdout`.
@@ -24,6 +25,8 @@ pub enum Event<'a> {
     Running { task: TaskId, attempt: Attempt, pid: u32 },
     /// Bytes the task printed. Not journaled: the attempt's log has them.
     Output { task: TaskId, attempt: Attempt, stream: Stream, bytes: &'a [u8] },
+    /// Nobody knows how the attempt ended: the run was cut short, and goes on without it.
+    Interrupted { task: TaskId, record: &'a AttemptRecord },
     /// The task has its result. Event and receipt are one record.
     Settled { task: TaskId, receipt: &'a Receipt },
     /// Why it runs and no earlier result is reused. Not journaled: the receipts tell.
@@ -48,6 +51,7 @@ impl Event<'_> {
             | Self::Running { task, .. }
             | Self::Output { task, .. }
             | Self::Explained { task, .. }
+            | Self::Interrupted { task, .. }
             | Self::Settled { task, .. } => Some(task),
             Self::Warning { .. } => None,
         }

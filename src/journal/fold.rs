@@ -5,17 +5,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::FILE;
-use super::reader::{self, Body, Line, ReadError, Reader, ReceiptPart, RunPart, Torn};
+use super::reader::{self, Body, End, Line, ReadError, Reader, ReceiptPart, RunPart, Torn};
+use super::repair::Repaired;
 use super::standing::{self, Standing};
+use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::{FailureKind, Receipt, RunStatus, TaskResult};
 use crate::time::Stamp;
 
@@ -34,6 +37,9 @@ pub struct State {
     /// The last record and its time.
     pub seq: u64,
     pub at: Stamp,
+    /// Records that are gone since a repair. What they said of a task that has no result is not known: it may have
+    /// been started, and more than once.
+    pub lost: Vec<RangeInclusive<u64>>,
     index: HashMap<Arc<str>, u32>,
     workers: Vec<Arc<str>>,
 }
@@ -48,6 +54,12 @@ pub struct TaskState {
     pub state: Option<StateName>,
     /// The last attempt that was started; 0 before the first.
     pub attempt: u32,
+    /// The last attempt of which it is on record that a process was about to be started.
+    pub begun: u32,
+    /// Attempts that are over and were not the last, in order.
+    pub tried: Vec<AttemptRecord>,
+    /// How long it is held before its next attempt, from `since` on.
+    pub wait_ms: u64,
     /// Of the last attempt's process, once it ran.
     pub pid: Option<u32>,
     /// When it entered its state.
@@ -132,6 +144,8 @@ pub struct Folded {
     pub state: Option<State>,
     /// The end that was cut, if any.
     pub torn: Option<Torn>,
+    /// Where another record would stand.
+    pub end: End,
 }
 
 /// Folds the journal of a run's folder.
@@ -149,7 +163,7 @@ pub fn fold(run_dir: &Path) -> Result<Folded, ReadError> {
 pub fn fold_reader<R: io::BufRead>(reader: &mut Reader<R>) -> Result<Folded, ReadError> {
     let mut state = None;
     advance(reader, &mut state)?;
-    Ok(Folded { state, torn: reader.torn() })
+    Ok(Folded { state, torn: reader.torn(), end: reader.end() })
 }
 
 /// Takes what a reader has now; may be called again when the journal has grown.
@@ -161,6 +175,7 @@ pub fn advance<R: io::BufRead>(reader: &mut Reader<R>, state: &mut Option<State>
         match (&mut *state, &line.body) {
             (Some(state), _) => state.apply(&line),
             (None, Body::Run(run)) => *state = Some(State::begin(run, &line)),
+            (None, Body::Repaired(gap)) => *state = Some(State::without_beginning(gap, &line)),
             (None, Body::Event(..) | Body::Standing(_)) => {
                 let what = "the first record is not the run's".to_owned();
                 return Err(ReadError::Damaged { offset: line.offset, what });
@@ -168,6 +183,15 @@ pub fn advance<R: io::BufRead>(reader: &mut Reader<R>, state: &mut Option<State>
         }
     }
     Ok(())
+}
+
+impl TaskState {
+    /// How long it is still held at that time. A clock that was set back holds nothing longer than was meant.
+    #[must_use]
+    pub fn wait_left(&self, now: Stamp) -> Duration {
+        let past = u64::try_from(now.0.saturating_sub(self.since.0)).unwrap_or(0);
+        Duration::from_millis(self.wait_ms.saturating_sub(past))
+    }
 }
 
 impl State {
@@ -183,6 +207,7 @@ impl State {
             tasks: Vec::with_capacity(run.task_specs.len()),
             seq: line.seq,
             at: line.at,
+            lost: Vec::new(),
             index: HashMap::with_capacity(run.task_specs.len()),
             workers: vec![Arc::from("")],
         };
@@ -192,12 +217,47 @@ impl State {
         state
     }
 
+    /// A run whose first record is gone: its tasks are those that are heard of.
+    fn without_beginning(gap: &Repaired<'_>, line: &Line<'_>) -> Self {
+        Self {
+            id: gap.run_id.to_owned(),
+            name: String::new(),
+            status: RunStatus::Running,
+            labels: BTreeMap::new(),
+            created_at: line.at,
+            completed_at: None,
+            exit_code: None,
+            tasks: Vec::new(),
+            seq: gap.last,
+            at: line.at,
+            lost: vec![gap.first..=gap.last],
+            index: HashMap::new(),
+            workers: vec![Arc::from("")],
+        }
+    }
+
     /// Takes the next record.
     pub fn apply(&mut self, line: &Line<'_>) {
+        if let Body::Repaired(gap) = &line.body {
+            // Its time is that of the repair, which nothing of the run happened at.
+            self.seq = gap.last;
+            match self.lost.last_mut().filter(|before| before.end() + 1 == gap.first) {
+                Some(before) => *before = *before.start()..=gap.last,
+                None => self.lost.push(gap.first..=gap.last),
+            }
+            return;
+        }
         self.seq = line.seq;
         self.at = line.at;
         let (event, receipt) = match &line.body {
+            Body::Repaired(_) => return,
             Body::Run(run) => {
+                if self.name.is_empty() {
+                    // The first record is gone; the last one repeats this much of it.
+                    self.name = run.name.to_string();
+                    self.labels.clone_from(&run.labels);
+                    self.created_at = run.created_at;
+                }
                 self.status = run.status;
                 self.completed_at = run.completed_at;
                 self.exit_code = run.exit_code;
@@ -216,7 +276,14 @@ impl State {
             task.pid = None;
             task.started = Some(line.at);
         }
+        if event.state == StateName::Starting {
+            task.begun = event.extra.attempt;
+        }
         task.pid = event.extra.pid.or(task.pid);
+        task.wait_ms = event.extra.wait_ms;
+        task.tried.extend(event.extra.record.clone());
+        // What was settled in an earlier sitting of the run may be open again.
+        task.settled = None;
         if let Some(receipt) = receipt {
             let at = Span { offset: line.offset, bytes: line.bytes.len() as u64 };
             task.settle(receipt, Place { at, common: None });
@@ -257,6 +324,9 @@ impl State {
             worker: Arc::clone(&self.workers[0]),
             state: None,
             attempt: 0,
+            begun: 0,
+            tried: Vec::new(),
+            wait_ms: 0,
             pid: None,
             since: now,
             started: None,

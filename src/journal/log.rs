@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher};
@@ -40,6 +40,30 @@ impl LogWriter {
     #[must_use]
     pub fn new(run_dir: &Path, task: &str, attempt: Attempt) -> Self {
         Self::bounded(run_dir, task, attempt, LOG_BYTES_MAX, TAIL_BYTES)
+    }
+
+    /// Goes on with the log of an attempt whose runner went away, where there is one.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read or written.
+    pub fn again(run_dir: &Path, task: &str, attempt: Attempt) -> io::Result<Option<Self>> {
+        let mut log = Self::new(run_dir, task, attempt);
+        let mut file = match OpenOptions::new().read(true).append(true).open(&log.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(n) => log.hasher.update(&piece[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        log.head_left = log.head_left.saturating_sub(log.hasher.bytes());
+        log.file = Some(file);
+        Ok(Some(log))
     }
 
     fn bounded(run_dir: &Path, task: &str, attempt: Attempt, bytes_max: u64, tail: usize) -> Self {

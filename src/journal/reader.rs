@@ -12,8 +12,10 @@ use serde::Deserialize;
 
 use super::FILE;
 use super::fold::StateName;
-use super::record::{self, Chain, VERSION};
+use super::record::{self, Chain, Link, VERSION};
+use super::repair::Repaired;
 use super::standing::{self, Standing};
+use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::{FailureKind, Receipt, Run, RunStatus, TaskResult, WorkerEvent};
 use crate::time::Stamp;
 
@@ -44,6 +46,14 @@ pub struct Torn {
     pub bytes: u64,
 }
 
+/// Where the last good line ends, and what the next one follows from.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub(super) offset: u64,
+    pub(super) seq: u64,
+    pub(super) chain: Chain,
+}
+
 /// A verified line.
 #[derive(Debug)]
 pub struct Line<'a> {
@@ -62,6 +72,8 @@ pub enum Body<'a> {
     Run(Box<RunPart<'a>>),
     Event(EventPart<'a>, Option<ReceiptPart>),
     Standing(Standing<'a>),
+    /// Records are gone, and `fleet journal repair` has put this in their place.
+    Repaired(Repaired<'a>),
 }
 
 /// The parts of a run record that state is made of.
@@ -101,12 +113,17 @@ pub struct EventPart<'a> {
     pub extra: ExtraPart,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct ExtraPart {
     #[serde(default)]
     pub attempt: u32,
     #[serde(default)]
     pub pid: Option<u32>,
+    /// Of an attempt that is over and not the last.
+    #[serde(default)]
+    pub record: Option<AttemptRecord>,
+    #[serde(default)]
+    pub wait_ms: u64,
 }
 
 /// The parts of a receipt that state is made of.
@@ -149,6 +166,8 @@ struct Wire<'a> {
     receipt: Option<ReceiptPart>,
     #[serde(borrow, default)]
     standing: Option<standing::Wire<'a>>,
+    #[serde(borrow, default)]
+    repaired: Option<Repaired<'a>>,
 }
 
 impl Reader<BufReader<File>> {
@@ -171,6 +190,12 @@ impl<R: BufRead> Reader<R> {
     #[must_use]
     pub fn torn(&self) -> Option<Torn> {
         self.cut.or(self.partial.then_some(Torn { offset: self.offset, bytes: self.line.len() as u64 }))
+    }
+
+    /// Where the records that were read end.
+    #[must_use]
+    pub fn end(&self) -> End {
+        End { offset: self.cut.map_or(self.offset, |torn| torn.offset), seq: self.seq, chain: self.chain.clone() }
     }
 
     /// The next record; `None` at the end. May be called again after that: a run that is being written grows, and
@@ -205,14 +230,21 @@ impl<R: BufRead> Reader<R> {
         }
         self.seq += 1;
         self.chain.follow(digest);
-        let body = match (wire.run, wire.event, wire.standing) {
-            (Some(run), None, None) => Body::Run(run),
-            (None, Some(event), None) => Body::Event(event, wire.receipt),
-            (None, None, Some(standing)) => {
+        let body = match (wire.run, wire.event, wire.standing, wire.repaired) {
+            (Some(run), None, None, None) => Body::Run(run),
+            (None, Some(event), None, None) => Body::Event(event, wire.receipt),
+            (None, None, Some(standing), None) => {
                 let standing = standing.standing(&self.line);
                 Body::Standing(standing.map_err(|error| damaged(format!("not results that stand: {error}")))?)
             }
-            _ => return Err(damaged("neither a run, an event, nor results that stand".to_owned())),
+            (None, None, None, Some(gap)) => {
+                let behind = Link::parse(gap.prev).filter(|_| gap.last >= wire.seq);
+                let behind = behind.ok_or_else(|| damaged("a repair that names no record to go on with".to_owned()))?;
+                self.seq = gap.last;
+                self.chain = Chain::after(Some(behind));
+                Body::Repaired(gap)
+            }
+            _ => return Err(damaged("neither a run, an event, results that stand, nor a repair".to_owned())),
         };
         Ok(Some(Line { seq: wire.seq, at: wire.at, offset, bytes: &self.line, body }))
     }
@@ -254,7 +286,7 @@ impl<R: BufRead> Reader<R> {
 }
 
 /// The version of a line that this version cannot read.
-fn version(line: &[u8]) -> Option<u32> {
+pub(super) fn version(line: &[u8]) -> Option<u32> {
     #[derive(Deserialize)]
     struct Only {
         v: u32,

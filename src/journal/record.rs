@@ -6,9 +6,10 @@
 //! `prev` is the digest of the previous line's bytes without its newline (null in the first line). `sum` is the first
 //! 32 bits of the SHA-256 of the line's bytes before `,"sum"`: the chain cannot vouch for the last line, and that is
 //! the one a crash damages. `run` stands in place of `event` in the first record and the last, `standing` where many
-//! tasks have their result before anything has run.
+//! tasks have their result before anything has run, and `repaired` where records are gone.
 //! Formatting goes straight into a byte buffer: a run writes several records a task, and this is its hot path.
 
+use std::fmt;
 use std::io::Write;
 
 use sha2::{Digest as _, Sha256};
@@ -81,6 +82,7 @@ impl Encoder {
         out.extend_from_slice(b",\"worker_id\":");
         match event {
             Event::Settled { receipt, .. } => string(out, &receipt.worker_id),
+            Event::Interrupted { record, .. } => string(out, &record.worker_id),
             _ => string(out, self.worker(task, fleet)),
         }
         out.extend_from_slice(b",\"task_id\":");
@@ -129,6 +131,13 @@ fn state(out: &mut Vec<u8>, seq: u64, event: &Event<'_>, place: ReceiptAt) {
             extra_attempt(out, attempt);
             out.extend_from_slice(b",\"pid\":");
             number(out, pid.into());
+            out.push(b'}');
+        }
+        Event::Interrupted { record, .. } => {
+            out.extend_from_slice(b"\"interrupted\"");
+            extra_attempt(out, Attempt(record.attempt));
+            out.extend_from_slice(b",\"record\":");
+            json(out, record);
             out.push(b'}');
         }
         Event::Settled { receipt, .. } => {
@@ -242,6 +251,37 @@ fn stamp_bytes(stamp: Stamp) -> [u8; 24] {
     bytes
 }
 
+/// The digest of a line, by which the next one holds on to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Link(pub(super) [u8; 32]);
+
+impl Link {
+    /// Reads `sha256:` and 64 lower-case hex digits.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("sha256:")?.as_bytes();
+        let mut bytes = [0; 32];
+        if digits.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |d: u8| match d {
+                b'0'..=b'9' => Some(d - b'0'),
+                b'a'..=b'f' => Some(d - b'a' + 10),
+                _ => None,
+            };
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The chain from line to line: knows the digest of the last line, and closes the next.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chain {
@@ -249,6 +289,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// The chain behind a line.
+    pub(super) fn after(last: Option<Link>) -> Self {
+        Self { prev: last.map(|last| last.0) }
+    }
+
     /// Appends `{"v":1,"seq":…,"prev":…,"at":`.
     pub(super) fn open(&self, out: &mut Vec<u8>, seq: u64) {
         out.extend_from_slice(b"{\"v\":1,\"seq\":");

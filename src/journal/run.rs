@@ -9,8 +9,8 @@ use super::record::{json, string};
 use crate::id::RunId;
 use crate::model::{Action, Fleet, ScorerRule, Task, Trust, Worker, scorer::Source, worker::Host};
 use crate::protocol::run::{
-    EnvironmentRequirements, HostSpec, Run, RunStatus, ScorerSpec, TaskSpec, TaskWorkerProfile, TrustLevel, WorkerSpec,
-    WorkspaceRequirements,
+    EnvironmentRequirements, HostSpec, Run, RunRequest, RunStatus, ScorerSpec, TaskSpec, TaskWorkerProfile, TrustLevel,
+    WorkerSpec, WorkspaceRequirements,
 };
 use crate::time::Stamp;
 
@@ -27,7 +27,7 @@ pub(super) fn open(out: &mut Vec<u8>, run: &RunId, fleet: &Fleet) {
 }
 
 /// Appends the rest of the run after its last task spec.
-pub(super) fn close(out: &mut Vec<u8>, created: Stamp, fleet: &Fleet) {
+pub(super) fn close(out: &mut Vec<u8>, created: Stamp, fleet: &Fleet, request: &RunRequest) {
     out.extend_from_slice(b"],\"worker_specs\":");
     json(out, &fleet.workers.values().map(worker_spec).collect::<Vec<_>>());
     out.extend_from_slice(b",\"labels\":");
@@ -42,7 +42,19 @@ pub(super) fn close(out: &mut Vec<u8>, created: Stamp, fleet: &Fleet) {
         out.extend_from_slice(b",\"metadata\":");
         json(out, &fleet.metadata);
     }
+    out.extend_from_slice(b",\"request\":");
+    json(out, request);
     out.push(b'}');
+}
+
+/// The run as it goes on after it was cut short: without what the first record has.
+pub(super) fn resumed(run: &RunId, fleet: &Fleet, created: Stamp, now: Stamp) -> Run {
+    Run {
+        status: RunStatus::Running,
+        completed_at: None,
+        exit_code: None,
+        ..ended(run, fleet, created, now, RunStatus::Running, 0)
+    }
 }
 
 /// The run as it ended: without task and worker specs, which the first record has.
@@ -69,6 +81,7 @@ pub(super) fn ended(
         fleet_version: FLEET_VERSION.to_owned(),
         exit_code: Some(exit_code),
         metadata: BTreeMap::new(),
+        request: None,
     }
 }
 

@@ -12,6 +12,7 @@ use super::fold::{StateName, fold_reader};
 use super::{Encoder, Event, FILE, Journal, ReadError, Reader, ReceiptAt, Receipts, TaskState, fold};
 use crate::id::{Attempt, Id, TaskId, WorkerId};
 use crate::protocol::receipt::{ReusedFrom, Score};
+use crate::protocol::run::RunRequest;
 use crate::protocol::{Receipt, RunStatus, TaskResult, WorkerEvent};
 use crate::samples::{self, START, full_receipt, run_id};
 use crate::time::Stamp;
@@ -22,7 +23,7 @@ pub(crate) fn write_small_run(run_dir: &Path) {
     let ids: Vec<TaskId> = fleet.tasks.ids().collect();
     let worker: WorkerId = fleet.workers.ids().next().unwrap();
     let mut journal = Journal::create(run_dir, &run_id()).unwrap();
-    journal.begin(START, &fleet, ids.iter().copied()).unwrap();
+    journal.begin(START, &fleet, ids.iter().copied(), &RunRequest::default()).unwrap();
     let mut now = START.0;
     let mut say = |event: Event<'_>| {
         now += 1;
@@ -55,7 +56,7 @@ pub(crate) fn write_small_run(run_dir: &Path) {
 fn write_standing_run(run_dir: &Path) -> Vec<Receipt> {
     let fleet = samples::fleet(&["build", "test", "ship"]);
     let mut journal = Journal::create(run_dir, &run_id()).unwrap();
-    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
     let mut receipts: Vec<Receipt> = (0..3).map(|n| reused_receipt(["build", "test", "ship"][n], [n; 8])).collect();
     for (at, count, seq) in [(0, 2, 2), (2, 1, 3)] {
         assert_eq!(journal.stand(Stamp(START.0 + 42), &receipts[at..at + count]), (seq, count));
@@ -115,7 +116,7 @@ fn standing_run() -> (tempfile::TempDir, Vec<u8>) {
     (dir, bytes)
 }
 
-fn small_run() -> (tempfile::TempDir, Vec<u8>) {
+pub(super) fn small_run() -> (tempfile::TempDir, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     write_small_run(dir.path());
     let bytes = fs::read(dir.path().join(FILE)).unwrap();
@@ -165,7 +166,7 @@ fn results_that_stand_are_folded_as_single_ones_are() {
     let single = tempfile::tempdir().unwrap();
     let fleet = samples::fleet(&["build", "test", "ship"]);
     let mut journal = Journal::create(single.path(), &run_id()).unwrap();
-    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
     for (task, receipt) in fleet.tasks.ids().zip(&written) {
         journal.record(Stamp(START.0 + 42), &Event::Settled { task, receipt }, &fleet);
     }
@@ -194,7 +195,7 @@ fn a_record_of_results_that_stand_has_an_end() {
     let names: Vec<String> = (0..50).map(|n| format!("task-{n}")).collect();
     let fleet = samples::fleet(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
-    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
     let outputs = vec![full_receipt().outputs[0].clone(); 2000];
     let receipts: Vec<Receipt> =
         names.iter().map(|name| Receipt { outputs: outputs.clone(), ..reused_receipt(name, [0; 8]) }).collect();
@@ -339,7 +340,7 @@ fn a_line_of_another_run_or_order_is_refused() {
     let other = tempfile::tempdir().unwrap();
     let fleet = samples::fleet(&["other"]);
     let mut journal = Journal::create(other.path(), &run_id()).unwrap();
-    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
     journal.record(START, &Event::Queued { task: TaskId::from_index(0) }, &fleet);
     journal.write().unwrap();
     let other = fs::read(other.path().join(FILE)).unwrap();
@@ -363,7 +364,7 @@ fn a_big_run_is_written_in_pieces_that_make_one_line() {
     let names: Vec<String> = (0..2000).map(|n| format!("task-{n}")).collect();
     let fleet = samples::fleet(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
-    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
     journal.record(
         START,
         &Event::Starting {
@@ -391,7 +392,7 @@ fn nothing_is_in_the_file_before_write_and_a_journal_is_never_replaced() {
     let fleet = samples::fleet(&["a"]);
     let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
     assert!(Journal::create(dir.path(), &run_id()).is_err());
-    journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+    journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
     let task = TaskId::from_index(0);
     assert_eq!(journal.next_seq(), 2);
     assert_eq!(journal.record(Stamp(START.0 + 1), &Event::Queued { task }, &fleet), 2);
@@ -440,7 +441,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let fleet = samples::fleet(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
-        journal.begin(START, &fleet, fleet.tasks.ids()).unwrap();
+        journal.begin(START, &fleet, fleet.tasks.ids(), &RunRequest::default()).unwrap();
         prop_assert_eq!(journal.stand(START, &receipts), (2, receipts.len()));
         journal.write().unwrap();
         let state = fold(dir.path()).unwrap().state.unwrap();

@@ -15,11 +15,13 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::event::Event;
+use super::reader::End;
 use super::record::{self, Chain, Encoder, ReceiptAt};
 use super::{FILE, run, standing};
 use crate::id::{RunId, TaskId};
 use crate::model::Fleet;
-use crate::protocol::{Receipt, RunStatus};
+use crate::protocol::run::RunRequest;
+use crate::protocol::{Receipt, Run, RunStatus};
 use crate::time::Stamp;
 
 /// How long a written record may wait for its sync to begin. The promise is 50 ms, which leaves the sync ten.
@@ -75,6 +77,41 @@ impl Journal {
         Self::over(file, folders, run)
     }
 
+    /// Opens the journal of a run that was cut short, to be continued behind `end`; what is torn behind it is cut off.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be written.
+    pub fn reopen(run_dir: &Path, run: &RunId, end: End, created: Stamp) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).open(run_dir.join(FILE))?;
+        if file.metadata()?.len() != end.offset {
+            file.set_len(end.offset)?;
+        }
+        let mut journal = Self::over(file, Vec::new(), run)?;
+        (journal.seq, journal.chain, journal.begun) = (end.seq, end.chain, Some(created));
+        Ok(journal)
+    }
+
+    /// Writes that the run goes on.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn resume(&mut self, stamp: Stamp, fleet: &Fleet) -> io::Result<u64> {
+        let run = run::resumed(&self.run, fleet, self.begun.unwrap_or(stamp), stamp);
+        self.record_run(stamp, &run);
+        self.write()?;
+        Ok(self.seq)
+    }
+
+    fn record_run(&mut self, stamp: Stamp, run: &Run) {
+        self.seq += 1;
+        let from = self.buffer.len();
+        self.chain.open(&mut self.buffer, self.seq);
+        self.encoder.stamp(&mut self.buffer, stamp);
+        self.buffer.extend_from_slice(b",\"run\":");
+        record::json(&mut self.buffer, run);
+        self.chain.close(&mut self.buffer, from, Sha256::new());
+    }
+
     /// A journal in any file that is open for writing, whose name is in these folders.
     pub(super) fn over(file: File, folders: Vec<File>, run: &RunId) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -103,7 +140,13 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Self::write`].
-    pub fn begin(&mut self, stamp: Stamp, fleet: &Fleet, tasks: impl IntoIterator<Item = TaskId>) -> io::Result<u64> {
+    pub fn begin(
+        &mut self,
+        stamp: Stamp,
+        fleet: &Fleet,
+        tasks: impl IntoIterator<Item = TaskId>,
+        request: &RunRequest,
+    ) -> io::Result<u64> {
         self.begun = Some(stamp);
         self.seq += 1;
         let mut hasher = Sha256::new();
@@ -121,7 +164,7 @@ impl Journal {
                 self.write()?;
             }
         }
-        run::close(&mut self.buffer, stamp, fleet);
+        run::close(&mut self.buffer, stamp, fleet, request);
         self.chain.close(&mut self.buffer, 0, hasher);
         self.write()?;
         Ok(self.seq)
@@ -201,14 +244,8 @@ impl Journal {
     /// # Errors
     /// As [`Self::write`]; also when somebody removed the file meanwhile, so that nobody will ever read it.
     pub fn end(mut self, stamp: Stamp, fleet: &Fleet, status: RunStatus, exit_code: u8) -> io::Result<()> {
-        self.seq += 1;
-        let from = self.buffer.len();
-        self.chain.open(&mut self.buffer, self.seq);
-        self.encoder.stamp(&mut self.buffer, stamp);
-        self.buffer.extend_from_slice(b",\"run\":");
         let ended = run::ended(&self.run, fleet, self.begun.unwrap_or(stamp), stamp, status, exit_code);
-        record::json(&mut self.buffer, &ended);
-        self.chain.close(&mut self.buffer, from, Sha256::new());
+        self.record_run(stamp, &ended);
         self.sync_now()?;
         // `git clean -fdx` in a task is enough. Writing goes on without an error, into a file that has no name.
         if self.shared.file.metadata()?.nlink() == 0 {

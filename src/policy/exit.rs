@@ -92,6 +92,12 @@ impl ExitCode {
         self as u8
     }
 
+    /// The code of that number; `None` for a number that has no meaning.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        TABLE.iter().map(|row| row.code).find(|code| code.code() == number)
+    }
+
     /// Its row of the table.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "a test holds the table to having every code")]
@@ -130,6 +136,29 @@ impl ExitCode {
     #[must_use]
     pub fn fails_run(result: TaskResult, allowed: bool) -> bool {
         Self::of_task(result, None, allowed) != Self::Passed
+    }
+
+    /// Whether a run that ended with it may have left work that going on with it would do.
+    #[must_use]
+    pub fn is_cut_short(self) -> bool {
+        match self {
+            Self::Interrupted
+            | Self::Terminated
+            | Self::OutOfTime
+            | Self::NotWritten
+            | Self::Internal
+            | Self::Infrastructure
+            | Self::WaitingForPerson => true,
+            Self::Passed
+            | Self::Failed
+            | Self::Usage
+            | Self::InvalidFile
+            | Self::NothingSelected
+            | Self::Outstanding
+            | Self::OverBudget
+            | Self::NotVerified
+            | Self::StateBusy => false,
+        }
     }
 
     /// The one of the two that the caller must hear of.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::policy::{AlertPolicy, RetryPolicy, SecurityPolicy, TaskBudget};
+use crate::digest::Digest;
 use crate::time::Stamp;
 
 /// The protocol's `FleetRun`, and after it what we add.
@@ -38,6 +39,45 @@ pub struct Run {
     pub exit_code: Option<u8>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, Value>,
+    /// In the first record: what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RunRequest>,
+}
+
+/// What a run was asked to do, so that it can be continued or done again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The fleet file, absolute and free of links.
+    pub file: String,
+    /// Of the fleet as it was resolved. A run is only continued with the fleet that it was begun with.
+    pub plan: Option<Digest>,
+    /// `--set`, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, String)>,
+    /// The words that select tasks; none is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<String>,
+    /// `--except`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+    /// Of the selected tasks only these, by name: those that a change touched, or that are run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<String>>,
+    /// `-j`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u32>,
+    /// `--fail-fast` or `--keep-going`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_fast: Option<bool>,
+    /// `--force`, where an empty word is all tasks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub force: Vec<String>,
+    /// `--no-cache`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_cache: bool,
+    /// The run that this one does again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

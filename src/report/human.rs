@@ -177,6 +177,10 @@ impl Sink for Human {
                 }
             }
             Event::Settled { task, receipt } => self.settled(view, happened.stamp, task, receipt)?,
+            Event::Interrupted { task, record } => {
+                lines::interrupted(view, self.out.paint, task, record, &mut self.out.text);
+                self.pushed(1);
+            }
             Event::Explained { task, reasons } => {
                 if self.explain {
                     lines::explained(view, self.out.paint, task, reasons, &mut self.out.text);

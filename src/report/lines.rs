@@ -9,7 +9,7 @@ use super::reasons;
 use super::text::Span;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::plan::explain::Reason;
-use crate::protocol::receipt::ReusedFrom;
+use crate::protocol::receipt::{AttemptRecord, ReusedFrom};
 use crate::protocol::{Receipt, TaskResult};
 
 /// The colour of a result's word.
@@ -38,7 +38,25 @@ fn line(paint: Paint, color: Color, word: &str, rest: std::fmt::Arguments<'_>, o
 pub(super) fn begun(view: &RunView<'_>, paint: Paint, out: &mut Vec<u8>) {
     let file = view.fleet.file.file_name().unwrap_or_default().to_string_lossy();
     let tasks = if view.selected == 1 { "task" } else { "tasks" };
-    line(paint, Color::Bold, "run", format_args!("{}  {} {tasks} of {file}", view.run, view.selected), out);
+    if view.settled > 0 {
+        let left = view.selected.saturating_sub(view.settled);
+        let left = format_args!("{}  {left} of {} {tasks} of {file} left", view.run, view.selected);
+        return line(paint, Color::Bold, "resume", left, out);
+    }
+    let (again, parent) = view.parent.map_or(("", ""), |parent| (", again after ", parent));
+    line(
+        paint,
+        Color::Bold,
+        "run",
+        format_args!("{}  {} {tasks} of {file}{again}{parent}", view.run, view.selected),
+        out,
+    );
+}
+
+/// `unknown  build  attempt 1: nobody knows how it ended: the run was cut short`
+pub(super) fn interrupted(view: &RunView<'_>, paint: Paint, task: TaskId, record: &AttemptRecord, out: &mut Vec<u8>) {
+    let (name, cause) = (&*view.fleet.tasks[task].name, record.cause.as_deref().unwrap_or_default());
+    line(paint, Color::Yellow, "unknown", format_args!("{name}  attempt {}: {cause}", record.attempt), out);
 }
 
 pub(super) fn starting(

@@ -90,7 +90,7 @@ impl Progress {
 
     /// ` [=====>       ] 12/40  1 failed, 2 running  3.4s`, with what fits into the width.
     fn bar(&self, view: &RunView<'_>, now: Millis, columns: usize, paint: Paint) -> String {
-        let done = usize::try_from(self.done.total()).unwrap_or(usize::MAX);
+        let done = usize::try_from(self.done.total()).unwrap_or(usize::MAX).saturating_add(view.settled);
         // Handlers are settled on top of what was selected.
         let total = view.selected.max(done).max(1);
         let length = (columns / 3).clamp(1, BAR_MAX);

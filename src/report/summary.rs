@@ -12,7 +12,7 @@ use super::out::Out;
 use super::output;
 use super::text::Span;
 use crate::engine::outcome::{Failure, Outcome, Took};
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId};
 use crate::protocol::TaskResult;
 
 /// Failures shown with the last lines of their log.
@@ -37,6 +37,13 @@ pub struct Rerun {
 }
 
 impl Rerun {
+    /// What to type so that the run goes on.
+    fn resume(&self, run: &RunId) -> String {
+        let file = self.command.windows(2).find(|two| two[0] == "-f");
+        let file = file.map_or_else(String::new, |two| format!(" -f {}", quoted(&two[1])));
+        format!("fleet resume{file} {run}")
+    }
+
     /// What to type so that `names` run again; names what was selected when `whole` says so or there are none.
     fn line<'a>(&'a self, mut names: Vec<&'a str>, whole: bool) -> String {
         if whole || names.is_empty() || names.len() > RERUN_NAMED {
@@ -117,7 +124,12 @@ impl Summary<'_> {
         } else if !failures.is_empty() {
             out.text.push(b'\n');
         }
-        if let Some(command) = self.rerun_line(&failures) {
+        if self.outcome.exit.is_cut_short() && !self.outcome.outstanding.is_empty() {
+            put(
+                out,
+                format_args!("{} {}", paint.color(Color::Bold, "to go on      "), self.rerun.resume(self.view.run)),
+            );
+        } else if let Some(command) = self.rerun_line(&failures) {
             put(out, format_args!("{} {command}", paint.color(Color::Bold, "to rerun      ")));
         }
         let counts = self.counts(paint);

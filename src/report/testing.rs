@@ -109,7 +109,14 @@ impl World {
     }
 
     pub(super) fn view(&self) -> RunView<'_> {
-        RunView { fleet: &self.fleet, run: &self.run, run_dir: self.folder.path(), selected: self.fleet.tasks.len() }
+        RunView {
+            fleet: &self.fleet,
+            run: &self.run,
+            run_dir: self.folder.path(),
+            selected: self.fleet.tasks.len(),
+            settled: 0,
+            parent: None,
+        }
     }
 
     pub(super) fn task(&self, name: &str) -> TaskId {

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::iter::successors;
+use std::time::Duration;
 
 use crate::id::{Attempt, Id, IdMap, TaskId, WorkerId};
 use crate::protocol::receipt::TaskResult;
@@ -27,6 +28,11 @@ pub struct Scheduler {
     patience: Box<[(TaskId, u64)]>,
     /// When ready tasks run out of patience. May hold tasks that have started since; they are dropped on sight.
     deadlines: BinaryHeap<Reverse<(Millis, TaskId)>>,
+    /// Tasks with attempts behind them, or a time before which they do not start. Few, so not in their entries.
+    tried: BTreeMap<TaskId, Tried>,
+    /// When held tasks are ready again. May hold tasks that were skipped since; they are dropped on sight.
+    held: BinaryHeap<Reverse<(Millis, TaskId)>>,
+    began: Millis,
     /// The last [`Action::WakeAt`] still ahead.
     wake: Option<Millis>,
     /// Settled tasks whose dependents do not know it yet. Empty between steps.
@@ -41,10 +47,18 @@ pub struct Scheduler {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Open,
-    /// Only `always` tasks and handlers: something failed.
-    FailFast,
-    /// Nothing.
-    Closed,
+    /// Only `always` tasks and handlers: this one failed.
+    FailFast(TaskId),
+    /// Nothing, for this cause.
+    Closed(SkipCause),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    /// Attempts that are over.
+    attempts: u32,
+    /// Not started before that long after the beginning.
+    wait: Duration,
 }
 
 /// What a handler remembers while nothing has triggered it, and by what it was.
@@ -61,7 +75,7 @@ impl Scheduler {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "the boxed slices of the items are not needed any longer")]
     pub fn new(work: Work) -> Self {
-        let (queue, class_of) = Queue::new(&work.tasks, &work.workers, &work.pools, work.max_parallel);
+        let (mut queue, class_of) = Queue::new(&work.tasks, &work.workers, &work.pools, work.max_parallel);
         let mut entries: IdMap<TaskId, Entry> = work
             .tasks
             .iter()
@@ -72,6 +86,13 @@ impl Scheduler {
         for (turn, &task) in (0..).zip(queue.order()) {
             entries[task].turn = turn;
         }
+        for (task, item) in work.tasks.iter() {
+            if let Some(avoid) = item.avoid {
+                entries[task].class = queue.class_without(entries[task].class, avoid);
+            }
+        }
+        let tried = work.tasks.iter().filter(|(_, item)| item.attempts > 0 || !item.wait.is_zero());
+        let tried = tried.map(|(task, item)| (task, Tried { attempts: item.attempts, wait: item.wait }));
         let dependents = Dependents::new(&work.tasks, &mut entries);
         let on_failure = work.tasks.iter().flat_map(|(task, item)| item.on_failure.iter().map(move |&h| (task, h)));
         let patience = work.tasks.iter().filter_map(|(task, item)| Some((task, millis(item.start_within?))));
@@ -83,6 +104,9 @@ impl Scheduler {
             handlers: BTreeMap::new(),
             patience: patience.collect(),
             deadlines: BinaryHeap::new(),
+            tried: tried.collect(),
+            held: BinaryHeap::new(),
+            began: Millis(0),
             wake: None,
             news: VecDeque::new(),
             fail_fast: work.fail_fast,
@@ -104,6 +128,7 @@ impl Scheduler {
             Input::Begin => self.begin(now, out),
             Input::Running(task) => self.advance(task, State::Running),
             Input::Judging(task) => self.advance(task, State::Judging),
+            Input::Again { task, wait, avoid } => self.again(task, wait, avoid, now, out),
             Input::Settled { task, result } => self.finish(task, result),
             Input::Tick => {}
             Input::Cancel { force } => {
@@ -117,6 +142,7 @@ impl Scheduler {
             Input::Drain => self.close(SkipCause::Drained, out),
             Input::WorkerLost(worker) => self.lose(worker, out),
         }
+        self.release(now, out);
         self.spread(now, out);
         self.start(out);
         self.wake(now, out);
@@ -186,16 +212,19 @@ impl Scheduler {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
+        self.began = now;
         for task in self.board.entries.ids() {
             let entry = &self.board.entries[task];
             match entry.part {
-                Part::Unwanted if entry.state() == State::Waiting => self.skip(task, SkipCause::NotWanted, out),
-                Part::Stands if entry.state() == State::Waiting => {
-                    self.board.entries[task].result = Some(TaskResult::Pass);
+                _ if entry.state() != State::Waiting => {}
+                Part::Unwanted => self.skip(task, SkipCause::NotWanted, out),
+                Part::Held => self.skip(task, SkipCause::Unknown, out),
+                Part::Has(result) => {
+                    self.board.entries[task].result = Some(result);
                     self.settle(task);
                 }
-                Part::Selected if entry.state() == State::Waiting && entry.open == 0 => self.ready(task, now, out),
-                _ => {}
+                Part::Selected if entry.open == 0 => self.ready(task, now, out),
+                Part::Selected | Part::Handler | Part::Out => {}
             }
         }
     }
@@ -216,6 +245,42 @@ impl Scheduler {
             entry.result = Some(result);
             self.queue.give_back(entry.class, entry.worker);
             self.settle(task);
+        }
+    }
+
+    /// An attempt is over and another one follows.
+    fn again(&mut self, task: TaskId, wait: Duration, avoid: Option<WorkerId>, now: Millis, out: &mut Vec<Action>) {
+        let entry = &mut self.board.entries[task];
+        debug_assert!(entry.state().is_active(), "{task:?} is to be tried again but holds no slot");
+        if !entry.state().is_active() {
+            return;
+        }
+        self.queue.give_back(entry.class, entry.worker);
+        if let Some(avoid) = avoid {
+            entry.class = self.queue.class_without(entry.class, avoid);
+        }
+        let (class, spared) = (entry.class, entry.outlives_failure());
+        self.tried.entry(task).or_default().attempts += 1;
+        self.board.transition(task, State::Held);
+        match self.mode {
+            Mode::Closed(cause) => self.skip(task, cause, out),
+            Mode::FailFast(by) if !spared => self.skip(task, SkipCause::FailFast(by), out),
+            _ if self.queue.is_dead(class) => self.skip(task, SkipCause::NoWorker, out),
+            _ if wait.is_zero() => self.enqueue(task, now, out),
+            _ => self.held.push(Reverse((Millis(now.0.saturating_add(millis(wait))), task))),
+        }
+    }
+
+    /// Held tasks whose time has come.
+    fn release(&mut self, now: Millis, out: &mut Vec<Action>) {
+        while let Some(&Reverse((at, task))) = self.held.peek() {
+            if at > now {
+                break;
+            }
+            self.held.pop();
+            if self.state(task) == State::Held {
+                self.enqueue(task, now, out);
+            }
         }
     }
 
@@ -279,7 +344,7 @@ impl Scheduler {
     /// Handlers run after a failure or a timeout, allowed or not, and once however many tasks name them. A partial
     /// result triggers none: the task did its work, and what depends on it is skipped with the reason.
     fn trigger_handlers(&mut self, task: TaskId, now: Millis, out: &mut Vec<Action>) {
-        if self.mode == Mode::Closed {
+        if self.is_closed() {
             return;
         }
         let first = self.on_failure.partition_point(|&(of, _)| of < task);
@@ -305,7 +370,19 @@ impl Scheduler {
         }
     }
 
+    /// Its needs are met; it may have to wait for its time.
     fn ready(&mut self, task: TaskId, now: Millis, out: &mut Vec<Action>) {
+        let wait = self.tried.get(&task).map_or(Duration::ZERO, |tried| tried.wait);
+        let at = Millis(self.began.0.saturating_add(millis(wait)));
+        if at > now {
+            self.board.transition(task, State::Held);
+            self.held.push(Reverse((at, task)));
+        } else {
+            self.enqueue(task, now, out);
+        }
+    }
+
+    fn enqueue(&mut self, task: TaskId, now: Millis, out: &mut Vec<Action>) {
         let entry = self.board.entries[task];
         if self.queue.is_dead(entry.class) {
             return self.skip(task, SkipCause::NoWorker, out);
@@ -313,6 +390,9 @@ impl Scheduler {
         self.board.transition(task, State::Ready);
         out.push(Action::Queue(task));
         self.queue.push(entry.class, entry.turn);
+        if self.attempts(task) > 0 {
+            return;
+        }
         if let Ok(at) = self.patience.binary_search_by_key(&task, |&(task, _)| task) {
             let deadline = Millis(now.0.saturating_add(self.patience[at].1));
             self.deadlines.push(Reverse((deadline, task)));
@@ -328,7 +408,7 @@ impl Scheduler {
             self.board.transition(task, State::Placed);
             self.board.entries[task].worker = worker;
             self.board.entries[task].was_placed = true;
-            out.push(Action::Start { task, worker, attempt: Attempt::FIRST });
+            out.push(Action::Start { task, worker, attempt: Attempt(self.attempts(task) + 1) });
         }
     }
 
@@ -338,56 +418,71 @@ impl Scheduler {
                 break;
             }
             self.deadlines.pop();
-            if self.state(task) == State::Ready {
+            if self.is_impatient(task) {
                 self.skip(task, SkipCause::StartWithin, out);
             }
         }
     }
 
+    /// Ready for its first start.
+    fn is_impatient(&self, task: TaskId) -> bool {
+        self.state(task) == State::Ready && self.attempts(task) == 0
+    }
+
+    /// Attempts that are over.
+    fn attempts(&self, task: TaskId) -> u32 {
+        self.tried.get(&task).map_or(0, |tried| tried.attempts)
+    }
+
     /// Asks for the next deadline, unless a wake-up that comes no later is already asked for.
     fn wake(&mut self, now: Millis, out: &mut Vec<Action>) {
         self.wake = self.wake.filter(|&wake| wake > now);
-        while let Some(&Reverse((deadline, task))) = self.deadlines.peek() {
-            if self.state(task) != State::Ready {
-                self.deadlines.pop();
-                continue;
-            }
-            if self.wake.is_none_or(|wake| deadline < wake) {
-                self.wake = Some(deadline);
-                out.push(Action::WakeAt(deadline));
-            }
-            return;
+        while self.deadlines.peek().is_some_and(|&Reverse((_, task))| !self.is_impatient(task)) {
+            self.deadlines.pop();
+        }
+        while self.held.peek().is_some_and(|&Reverse((_, task))| self.state(task) != State::Held) {
+            self.held.pop();
+        }
+        let next = [&self.deadlines, &self.held].into_iter().filter_map(|heap| Some(heap.peek()?.0.0)).min();
+        if let Some(next) = next.filter(|&next| self.wake.is_none_or(|wake| next < wake)) {
+            self.wake = Some(next);
+            out.push(Action::WakeAt(next));
         }
     }
 
     fn fail_fast(&mut self, by: TaskId, out: &mut Vec<Action>) {
-        self.mode = Mode::FailFast;
+        self.mode = Mode::FailFast(by);
         self.skip_unstarted(SkipCause::FailFast(by), out);
         self.stop_all(StopCause::FailFast(by), Stopping::Asked, out);
     }
 
     /// From here nothing starts. The first to close gives the cause.
     fn close(&mut self, cause: SkipCause, out: &mut Vec<Action>) {
-        if self.mode != Mode::Closed {
-            self.mode = Mode::Closed;
+        if !self.is_closed() {
+            self.mode = Mode::Closed(cause);
             self.begun = true;
             self.skip_unstarted(cause, out);
         }
     }
 
+    fn is_closed(&self) -> bool {
+        matches!(self.mode, Mode::Closed(_))
+    }
+
     fn skip_unstarted(&mut self, cause: SkipCause, out: &mut Vec<Action>) {
         for task in self.board.entries.ids() {
             let entry = &self.board.entries[task];
-            let spared = self.mode != Mode::Closed && entry.outlives_failure();
-            if matches!(entry.state(), State::Waiting | State::Ready) && !spared {
+            let spared = !self.is_closed() && entry.outlives_failure();
+            if matches!(entry.state(), State::Waiting | State::Held | State::Ready) && !spared {
                 self.skip(task, cause, out);
             }
         }
     }
 
     fn stop_all(&mut self, cause: StopCause, stopping: Stopping, out: &mut Vec<Action>) {
+        let closed = self.is_closed();
         for (task, entry) in self.board.entries.iter_mut() {
-            let spared = self.mode != Mode::Closed && entry.outlives_failure();
+            let spared = !closed && entry.outlives_failure();
             if entry.state().is_active() && entry.stopping < stopping && !spared {
                 entry.stopping = stopping;
                 out.push(Action::Stop { task, cause, force: stopping == Stopping::Forced });
@@ -412,9 +507,10 @@ impl Scheduler {
         let counts = self.board.counts();
         if self.begun {
             assert_eq!(self.done, counts.unsettled() == 0, "the run is done when nothing is left");
-            assert!(self.done || counts.active() > 0, "something runs, or nothing could go on: {counts:?}");
+            let goes_on = counts.active() + counts.of(State::Held) > 0;
+            assert!(self.done || goes_on, "something runs, or nothing could go on: {counts:?}");
         }
-        if self.mode == Mode::Closed {
+        if self.is_closed() {
             assert_eq!(counts.unsettled(), counts.active(), "after a close only what runs is left");
         }
     }
@@ -451,7 +547,7 @@ impl Dependents {
     /// Also counts each task's open needs.
     fn new(tasks: &IdMap<TaskId, Item>, entries: &mut IdMap<TaskId, Entry>) -> Self {
         // A need on a task that may never be settled would wait for ever.
-        let settles = |task: TaskId| matches!(tasks[task].part, Part::Selected | Part::Unwanted | Part::Stands);
+        let settles = |task: TaskId| !matches!(tasks[task].part, Part::Handler | Part::Out);
         let edges = || {
             let inside = tasks.iter().filter(|(_, item)| item.part != Part::Out);
             inside.flat_map(|(to, item)| item.needs.iter().map(move |need| (need, to)))

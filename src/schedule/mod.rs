@@ -59,8 +59,14 @@ pub struct Item {
     pub allow_failure: bool,
     /// [`Part::Handler`] tasks to start after its failure or timeout; others named here are left to their own part.
     pub on_failure: Box<[TaskId]>,
-    /// Longest time from becoming ready to being started.
+    /// Longest time from becoming ready to its first start.
     pub start_within: Option<Duration>,
+    /// Attempts made before; [`Action::Start`] counts on from here.
+    pub attempts: u32,
+    /// Not started before that long after [`Input::Begin`].
+    pub wait: Duration,
+    /// The worker of its last attempt, when another one should have the next.
+    pub avoid: Option<WorkerId>,
 }
 
 /// The part a task plays in this run.
@@ -70,8 +76,11 @@ pub enum Part {
     Selected,
     /// Its `when` said no: skipped at [`Input::Begin`], which satisfies its dependents.
     Unwanted,
-    /// It has a result already, a pass: settled at [`Input::Begin`] without an action.
-    Stands,
+    /// It has a result already: settled at [`Input::Begin`] without an action. A failed one blocks its dependents as if
+    /// it had just ended, but sets off nothing: neither fail-fast nor handlers.
+    Has(TaskResult),
+    /// Nobody knows whether it ran, and it must not run twice: skipped at [`Input::Begin`] with [`SkipCause::Unknown`].
+    Held,
     /// It runs once, when the first task that names it in `on_failure` has failed or timed out, also after fail-fast
     /// but not after a cancel; otherwise it stays out. Its own needs hold. One whose `when` said no is [`Part::Out`].
     Handler,
@@ -102,6 +111,11 @@ pub enum Input {
     Running(TaskId),
     /// The process of a started task is over and its result is being found. Optional; the slot stays taken.
     Judging(TaskId),
+    /// The attempt of a started task is over and another one follows: its slot and pools are free, and the task is ready
+    /// again after `wait`. From here on it keeps off the worker `avoid` too, unless no other it may run on is left: when each had its
+    /// turn, it keeps off the last only.
+    /// When nothing new may start, the answer is [`Action::Skip`].
+    Again { task: TaskId, wait: Duration, avoid: Option<WorkerId> },
     /// A started task is over, with its final result; from here its slot and pools are free.
     /// A task that ended because of [`Action::Stop`] reports [`TaskResult::Skip`].
     Settled { task: TaskId, result: TaskResult },
@@ -120,13 +134,13 @@ pub enum Input {
 /// What to do about it, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Its needs are met; it waits for a slot.
+    /// Its needs are met, or its time has come to be tried again; it waits for a slot.
     Queue(TaskId),
-    /// Start it; answer with [`Input::Settled`], now or later, in every case.
+    /// Start it; answer with [`Input::Settled`] or [`Input::Again`], now or later, in every case.
     Start { task: TaskId, worker: WorkerId, attempt: Attempt },
     /// End a started task. Sent at most twice: once to ask, and once with `force`.
     Stop { task: TaskId, cause: StopCause, force: bool },
-    /// It is settled without having been started. [`SkipCause::result`] is what to write down.
+    /// It is settled without having been started, or without being started again. [`SkipCause::result`] is what to write down.
     Skip { task: TaskId, cause: SkipCause },
     /// Give [`Input::Tick`] at that time. Replaces an earlier wish.
     WakeAt(Millis),
@@ -167,6 +181,8 @@ pub enum SkipCause {
     StartWithin,
     /// Every worker it may run on is lost.
     NoWorker,
+    /// Nobody knows whether it ran already, and it says `on_unknown = "hold"`.
+    Unknown,
 }
 
 impl SkipCause {
@@ -183,7 +199,8 @@ impl SkipCause {
             | Self::Cancelled
             | Self::RunTimeout
             | Self::Drained
-            | Self::NotWanted => TaskResult::Skip,
+            | Self::NotWanted
+            | Self::Unknown => TaskResult::Skip,
         }
     }
 }

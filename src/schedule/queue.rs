@@ -16,6 +16,7 @@ use super::{Candidates, Item};
 #[derive(Debug)]
 pub(super) struct Queue {
     classes: Vec<Class>,
+    known: HashMap<Demand, u32>,
     /// The tasks in the order of starts; a task's index here is its turn.
     order: Vec<TaskId>,
     workers: IdMap<WorkerId, Slots>,
@@ -33,6 +34,8 @@ pub(super) struct Queue {
 struct Demand {
     candidates: Candidates,
     uses: Box<[(PoolId, u32)]>,
+    /// For tasks that keep off some of their workers: the class that has all of them.
+    whole: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,7 @@ impl Queue {
             pools.values().map(|&size| Level { size, used: 0 }).collect::<Vec<_>>().into();
         let mut queue = Self {
             classes: Vec::new(),
+            known: HashMap::new(),
             order: order_of_starts(tasks),
             free: workers.values().fold(0, |sum, slots| sum.saturating_add(slots.size)),
             workers,
@@ -85,13 +89,12 @@ impl Queue {
             taken: 0,
             contenders: BinaryHeap::new(),
         };
-        let mut known = HashMap::new();
-        let class_of = tasks.values().map(|item| queue.class_for(Demand::of(item), &mut known)).collect();
+        let class_of = tasks.values().map(|item| queue.class_for(Demand::of(item))).collect();
         (queue, class_of)
     }
 
-    fn class_for(&mut self, demand: Demand, known: &mut HashMap<Demand, u32>) -> u32 {
-        if let Some(&class) = known.get(&demand) {
+    fn class_for(&mut self, demand: Demand) -> u32 {
+        if let Some(&class) = self.known.get(&demand) {
             return class;
         }
         for &(pool, n) in &demand.uses {
@@ -101,8 +104,24 @@ impl Queue {
         let class = u32::try_from(self.classes.len()).expect("there are no more classes than tasks");
         let live = u32::try_from(live).expect("named limits keep every count far below 2^32");
         self.classes.push(Class { demand: demand.clone(), ready: BinaryHeap::new(), live });
-        known.insert(demand, class);
+        self.known.insert(demand, class);
         class
+    }
+
+    /// The class for a task of `class` that from here on keeps off `avoid` too. When it has nowhere else to go, it
+    /// keeps off that one only, and when there is no other at all, off none.
+    pub(super) fn class_without(&mut self, class: u32, avoid: WorkerId) -> u32 {
+        let whole = self.classes[class as usize].demand.whole.unwrap_or(class);
+        for from in [class, whole] {
+            let demand = &self.classes[from as usize].demand;
+            let others = || demand.candidates.of(&self.workers).filter(|&(worker, _)| worker != avoid);
+            if others().any(|(_, slots)| !slots.lost) {
+                let candidates = Candidates::Only(others().map(|(worker, _)| worker).collect());
+                let uses = demand.uses.clone();
+                return self.class_for(Demand { candidates, uses, whole: Some(whole) });
+            }
+        }
+        whole
     }
 
     /// The tasks in the order of starts.
@@ -110,13 +129,20 @@ impl Queue {
         &self.order
     }
 
-    /// Whether every worker the class may run on is lost.
+    /// Whether every worker the class may run on is lost, those it keeps off included.
     pub(super) fn is_dead(&self, class: u32) -> bool {
-        self.classes[class as usize].live == 0
+        self.classes[self.living(class)].live == 0
     }
 
     pub(super) fn push(&mut self, class: u32, turn: u32) {
-        self.classes[class as usize].ready.push(Reverse(turn));
+        let class = self.living(class);
+        self.classes[class].ready.push(Reverse(turn));
+    }
+
+    /// The class itself, or the whole one when only workers are left that it keeps off.
+    fn living(&self, class: u32) -> usize {
+        let of = &self.classes[class as usize];
+        of.demand.whole.filter(|_| of.live == 0).unwrap_or(class) as usize
     }
 
     /// Begins a round of starts: everything that is ready competes again.
@@ -202,10 +228,20 @@ impl Queue {
         self.free -= slots.free();
         slots.lost = true;
         let mut turns = Vec::new();
-        for class in self.classes.iter_mut().filter(|class| class.demand.candidates.includes(worker)) {
+        for index in 0..self.classes.len() {
+            let class = &mut self.classes[index];
+            if !class.demand.candidates.includes(worker) {
+                continue;
+            }
             class.live -= 1;
-            if class.live == 0 {
-                turns.extend(std::mem::take(&mut class.ready).into_iter().map(|Reverse(turn)| turn));
+            if class.live > 0 {
+                continue;
+            }
+            let ready = std::mem::take(&mut class.ready);
+            // The whole class was made first, so it has heard of the loss already.
+            match class.demand.whole.filter(|&whole| self.classes[whole as usize].live > 0) {
+                Some(whole) => self.classes[whole as usize].ready.extend(ready),
+                None => turns.extend(ready.into_iter().map(|Reverse(turn)| turn)),
             }
         }
         turns.sort_unstable();
@@ -243,7 +279,7 @@ impl Demand {
             first.1 = if same { first.1.saturating_add(next.1) } else { first.1 };
             same
         });
-        Self { candidates, uses: uses.into() }
+        Self { candidates, uses: uses.into(), whole: None }
     }
 }
 

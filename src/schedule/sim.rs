@@ -11,7 +11,7 @@ mod rules;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::id::{Id, IdMap, PoolId, TaskId, WorkerId};
+use crate::id::{Attempt, Id, IdMap, PoolId, TaskId, WorkerId};
 use crate::protocol::receipt::TaskResult;
 use crate::time::Millis;
 
@@ -42,8 +42,15 @@ struct World {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 struct Plan {
     lasts: u64,
+    /// Attempts that fail before the one that counts.
+    retries: u32,
+    /// Between two attempts.
+    wait: u64,
+    /// Another worker is to have the next attempt.
+    avoids: bool,
     result: TaskResult,
     /// Reports that it runs, and that it is being judged, as it should.
     talks: bool,
@@ -55,7 +62,7 @@ struct Plan {
 
 impl Plan {
     fn simple(result: TaskResult) -> Self {
-        Self { lasts: 1, result, talks: false, stubborn: false, races: false }
+        Self { lasts: 1, retries: 0, wait: 0, avoids: false, result, talks: false, stubborn: false, races: false }
     }
 }
 
@@ -63,7 +70,15 @@ impl Plan {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     queued: Option<Millis>,
-    started: Option<WorkerId>,
+    /// Where it was started last.
+    worker: Option<WorkerId>,
+    active: bool,
+    /// Attempts that are over, those before the run included.
+    attempts: u32,
+    /// When it may start again, or for the first time.
+    again: Option<Millis>,
+    /// Workers of attempts that are over, as far as it keeps off them.
+    avoided: Vec<WorkerId>,
     /// Its coming end, while it runs.
     ends: Option<(Millis, u64)>,
     stops: u32,
@@ -75,12 +90,17 @@ struct Seen {
 }
 
 impl Seen {
+    fn of(item: &Item) -> Self {
+        let again = Some(Millis(0).after(item.wait));
+        Self { attempts: item.attempts, again, avoided: item.avoid.into_iter().collect(), ..Self::default() }
+    }
+
     fn is_ready(&self) -> bool {
-        self.queued.is_some() && self.started.is_none() && self.result.is_none()
+        self.queued.is_some() && !self.active && self.result.is_none()
     }
 
     fn is_active(&self) -> bool {
-        self.started.is_some() && self.result.is_none()
+        self.active && self.result.is_none()
     }
 }
 
@@ -95,7 +115,7 @@ impl World {
             events: 0,
             wake: None,
             disturbed: false,
-            seen: IdMap::filled(&work.tasks, Seen::default()),
+            seen: work.tasks.values().map(Seen::of).collect::<Vec<_>>().into(),
             used: IdMap::filled(&work.workers, 0),
             lost: work.workers.values().map(|&slots| slots == 0).collect::<Vec<_>>().into(),
             drawn: IdMap::filled(&work.pools, 0),
@@ -148,6 +168,13 @@ impl World {
             }
             self.scheduler = Scheduler::new(self.work.clone());
         }
+    }
+
+    /// One task at a time, and none of them waits for anything but its turn.
+    fn has_one_order(&self) -> bool {
+        let waits = self.work.tasks.values().any(|item| !item.wait.is_zero())
+            || self.plans.values().any(|plan| plan.retries > 0 && plan.wait > 0);
+        self.work.max_parallel.is_some_and(|n| n <= 1) && !waits
     }
 
     fn happens(&mut self, at: u64, input: Input) -> (Millis, u64) {
@@ -212,17 +239,19 @@ impl World {
             Input::WorkerLost(worker) => {
                 self.lost[worker] = true;
                 for task in self.work.tasks.ids() {
-                    if self.seen[task].is_active() && self.seen[task].started == Some(worker) {
+                    if self.seen[task].is_active() && self.seen[task].worker == Some(worker) {
                         self.ends(task, self.now.0, TaskResult::Fail);
                     }
                 }
             }
             Input::Begin => {
-                let standing = self.work.tasks.iter().filter(|(_, item)| item.part == Part::Stands);
-                for task in standing.map(|(task, _)| task).collect::<Vec<_>>() {
-                    self.settled(task, TaskResult::Pass);
+                let has = |item: &Item| if let Part::Has(result) = item.part { Some(result) } else { None };
+                let settled = self.work.tasks.iter().filter_map(|(task, item)| Some((task, has(item)?)));
+                for (task, result) in settled.collect::<Vec<_>>() {
+                    self.settled(task, result);
                 }
             }
+            Input::Again { task, wait, avoid } => self.tried(task, wait, avoid),
             Input::Tick | Input::Running(_) | Input::Judging(_) => {}
         }
     }
@@ -231,19 +260,40 @@ impl World {
         self.closed.get_or_insert(cause);
     }
 
-    fn settled(&mut self, task: TaskId, result: TaskResult) {
-        let item = &self.work.tasks[task];
-        if self.seen[task].is_active() {
-            let worker = self.seen[task].started.expect("an active task has a worker");
-            self.used[worker] -= 1;
-            for &(pool, n) in &item.uses {
-                self.drawn[pool] -= n;
-            }
+    fn gives_back(&mut self, task: TaskId) {
+        let worker = self.seen[task].worker.expect("an active task has a worker");
+        self.used[worker] -= 1;
+        for &(pool, n) in &self.work.tasks[task].uses {
+            self.drawn[pool] -= n;
         }
+    }
+
+    /// An attempt is over, another one follows.
+    fn tried(&mut self, task: TaskId, wait: Duration, avoid: Option<WorkerId>) {
+        self.gives_back(task);
+        let seen = &mut self.seen[task];
+        (seen.queued, seen.active, seen.ends) = (None, false, None);
+        seen.attempts += 1;
+        seen.again = Some(self.now.after(wait));
+        seen.avoided.extend(avoid);
+        if avoid.is_some() && !self.has_fresh(task) {
+            // Each had its turn, so a new round begins, which the last one does not open.
+            self.seen[task].avoided = avoid.into_iter().collect();
+        }
+    }
+
+    fn settled(&mut self, task: TaskId, result: TaskResult) {
+        if self.seen[task].is_active() {
+            self.gives_back(task);
+        }
+        let item = &self.work.tasks[task];
         let seen = &mut self.seen[task];
         assert_eq!(seen.result, None, "{task:?} is settled once");
         seen.result = Some(result);
-        seen.ends = None;
+        (seen.active, seen.ends) = (false, None);
+        if matches!(item.part, Part::Has(_)) {
+            return;
+        }
         if self.closed.is_none() && model::ends_run(item, result) {
             self.failed_fast |= self.work.fail_fast;
         }
@@ -257,7 +307,7 @@ impl World {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Queue(task) => self.seen[task].queued = Some(self.now),
-            Action::Start { task, worker, .. } => self.started(task, worker),
+            Action::Start { task, worker, attempt } => self.started(task, worker, attempt),
             Action::Stop { task, force, .. } => self.stopped(task, force),
             Action::Skip { task, cause } => {
                 self.seen[task].cause = Some(cause);
@@ -268,14 +318,22 @@ impl World {
         }
     }
 
-    fn started(&mut self, task: TaskId, worker: WorkerId) {
-        self.seen[task].started = Some(worker);
+    fn started(&mut self, task: TaskId, worker: WorkerId, attempt: Attempt) {
+        let seen = &mut self.seen[task];
+        assert_eq!(attempt.0, seen.attempts + 1, "attempts are counted on");
+        (seen.worker, seen.active) = (Some(worker), true);
         self.used[worker] += 1;
         for &(pool, n) in &self.work.tasks[task].uses {
             self.drawn[pool] += n;
         }
         let plan = self.plans[task];
-        self.ends(task, self.now.0 + plan.lasts, plan.result);
+        if attempt.0 - self.work.tasks[task].attempts <= plan.retries {
+            let wait = Duration::from_millis(plan.wait);
+            let again = Input::Again { task, wait, avoid: plan.avoids.then_some(worker) };
+            self.seen[task].ends = Some(self.happens(self.now.0 + plan.lasts, again));
+        } else {
+            self.ends(task, self.now.0 + plan.lasts, plan.result);
+        }
         if plan.talks {
             self.happens(self.now.0 + plan.lasts / 4, Input::Running(task));
             self.happens(self.now.0 + plan.lasts / 2, Input::Judging(task));
@@ -360,7 +418,8 @@ impl Random {
     fn item(&mut self, needs: Box<[Need]>, odd: u64, workers: &[u32], pools: &[u32], ids: &[TaskId]) -> Item {
         let part = match self.below(100) {
             x if x < odd => {
-                [Part::Unwanted, Part::Stands, Part::Stands, Part::Handler, Part::Handler, Part::Out][self.index(6)]
+                [Part::Unwanted, Part::Has(self.result()), Part::Held, Part::Handler, Part::Handler, Part::Out]
+                    [self.index(6)]
             }
             _ => Part::Selected,
         };
@@ -393,13 +452,23 @@ impl Random {
                 [].into()
             },
             start_within: None,
+            attempts: if self.chance(10) { self.small(3) } else { 0 },
+            wait: Duration::from_millis(if self.chance(10) { self.below(20) } else { 0 }),
+            avoid: self.chance(10).then(|| WorkerId::from_index(self.index(workers.len()))),
         }
+    }
+
+    fn result(&mut self) -> TaskResult {
+        if self.chance(50) { TaskResult::Pass } else { TaskResult::ALL[self.index(TaskResult::ALL.len())] }
     }
 
     fn plans(&mut self, work: &Work) -> IdMap<TaskId, Plan> {
         let trouble = self.below(50);
         let plans = work.tasks.ids().map(|_| Plan {
             lasts: self.below(20),
+            retries: if self.chance(30) { 1 + self.small(4) } else { 0 },
+            wait: if self.chance(40) { 0 } else { self.below(20) },
+            avoids: self.chance(70),
             result: match self.below(100) {
                 x if x < trouble => {
                     [TaskResult::Fail, TaskResult::Timeout, TaskResult::Partial][usize::try_from(x % 3).expect("small")]
@@ -427,12 +496,12 @@ impl Drop for Replay {
 
 #[test]
 fn every_world_ends_and_keeps_the_rules() {
-    let mut causes = BTreeMap::new();
+    let mut causes: BTreeMap<String, u32> = BTreeMap::new();
     for seed in 0..WORLDS {
         let _replay = Replay(seed);
         let mut world = World::from_seed(seed);
         world.live();
-        if !world.disturbed && (!world.work.fail_fast || world.work.max_parallel.is_some_and(|n| n <= 1)) {
+        if !world.disturbed && (!world.work.fail_fast || world.has_one_order()) {
             world.assert_like_the_model();
             *causes.entry("compared with the model".to_owned()).or_insert(0) += 1;
         }
@@ -442,6 +511,17 @@ fn every_world_ends_and_keeps_the_rules() {
                 None => format!("{:?}, stops {}, called {}", seen.result, seen.stops, seen.called),
             };
             *causes.entry(name).or_insert(0) += 1;
+            let elsewhere = |w: &WorkerId| !seen.avoided.contains(w);
+            for (name, shown) in [
+                ("skipped while held", seen.cause.is_some() && seen.attempts > 0 && seen.queued.is_none()),
+                ("tried again elsewhere", seen.avoided.len() > 1 && seen.worker.as_ref().is_some_and(elsewhere)),
+                (
+                    "tried again by the one it keeps off",
+                    seen.avoided.len() > 1 && !seen.worker.as_ref().is_some_and(elsewhere),
+                ),
+            ] {
+                *causes.entry(name.to_owned()).or_insert(0) += u32::from(shown);
+            }
         }
     }
     // A rule is only tested by worlds in which it matters.
@@ -455,6 +535,10 @@ fn every_world_ends_and_keeps_the_rules() {
         "NotWanted",
         "StartWithin",
         "NoWorker",
+        "Unknown",
+        "skipped while held",
+        "tried again elsewhere",
+        "tried again by the one it keeps off",
         "compared with the model",
         "Some(Skip), stops 2, called false",
         "Some(Skip), stops 1, called true",

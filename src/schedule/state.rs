@@ -7,13 +7,15 @@ use crate::protocol::receipt::TaskResult;
 
 use super::{Item, Part, SkipCause};
 
-/// Where a task is on its way, in the order it goes.
+/// Where a task is on its way, in the order it goes; from `Placed` on it may fall back to `Held`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Not part of the run, or a handler that nothing has triggered.
     Out,
     /// Needs are open.
     Waiting,
+    /// Needs are met; its time to be tried again has not come.
+    Held,
     /// Needs are met; no slot yet.
     Ready,
     /// A slot is held and the start is under way.
@@ -35,14 +37,16 @@ impl State {
         matches!(self, Self::Placed | Self::Running | Self::Judging)
     }
 
-    /// Forward only. A task leaves `Waiting` and `Ready` for `Settled` by a skip, and may be settled from any state
-    /// in which it is active, because the caller owes no `Running` or `Judging` for a process that never started.
+    /// Forward only, but for the attempt that is followed by another. A task leaves `Waiting`, `Held` and `Ready` for
+    /// `Settled` by a skip, and may be settled from any state in which it is active, because the caller owes no
+    /// `Running` or `Judging` for a process that never started.
     fn may_become(self, next: Self) -> bool {
         match self {
             Self::Out => next == Self::Waiting,
-            Self::Waiting => matches!(next, Self::Ready | Self::Settled),
+            Self::Waiting => matches!(next, Self::Held | Self::Ready | Self::Settled),
+            Self::Held => matches!(next, Self::Ready | Self::Settled),
             Self::Ready => matches!(next, Self::Placed | Self::Settled),
-            Self::Placed | Self::Running | Self::Judging => next > self,
+            Self::Placed | Self::Running | Self::Judging => next > self || next == Self::Held,
             Self::Settled => false,
         }
     }
@@ -67,7 +71,7 @@ impl Counts {
     /// Tasks of the run that have no result yet.
     #[must_use]
     pub fn unsettled(&self) -> u32 {
-        self.of(State::Waiting) + self.of(State::Ready) + self.active()
+        self.of(State::Waiting) + self.of(State::Held) + self.of(State::Ready) + self.active()
     }
 }
 
@@ -106,7 +110,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(task: TaskId, item: &Item, class: u32) -> Self {
         let state = match item.part {
-            Part::Selected | Part::Unwanted | Part::Stands => State::Waiting,
+            Part::Selected | Part::Unwanted | Part::Has(_) | Part::Held => State::Waiting,
             Part::Handler | Part::Out => State::Out,
         };
         Self {
@@ -132,12 +136,17 @@ impl Entry {
 
     /// Whether handlers are for it.
     pub(super) fn has_failed(&self) -> bool {
-        matches!(self.result, Some(TaskResult::Fail | TaskResult::Timeout))
+        self.is_news() && matches!(self.result, Some(TaskResult::Fail | TaskResult::Timeout))
     }
 
     /// Whether it sets off fail-fast.
     pub(super) fn fails_run(&self) -> bool {
-        self.result.is_some_and(|result| ExitCode::fails_run(result, self.allow_failure))
+        self.is_news() && self.result.is_some_and(|result| ExitCode::fails_run(result, self.allow_failure))
+    }
+
+    /// Whether its result is of this run; what an earlier one has seen to is not seen to again.
+    fn is_news(&self) -> bool {
+        !matches!(self.part, Part::Has(_))
     }
 
     /// Whether fail-fast leaves it alone: it is there for what comes after a failure.

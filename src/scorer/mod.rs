@@ -43,9 +43,12 @@ pub struct Evidence<'a> {
 pub struct Captured<'a> {
     /// The first bytes.
     pub bytes: &'a [u8],
-    /// Bytes there were; more than `bytes` holds when the bound cut it.
+    /// Bytes there were; more than `bytes` holds when the bound cut it, and [`LOST`] when nobody has them any more.
     pub total: u64,
 }
+
+/// The length of a stream that went down with the runner, before anybody had judged it.
+pub const LOST: u64 = u64::MAX;
 
 /// How many bytes of each stream the scorers need; `None` when no scorer looks at it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use regex::RegexBuilder;
 
 use super::files::{self, Content, Look};
-use super::{Captured, Evidence, Finding};
+use super::{Captured, Evidence, Finding, LOST};
 use crate::model::scorer::{PATTERN_PROGRAM_BYTES_MAX, Source};
 
 pub(super) fn score(evidence: &Evidence<'_>, source: &Source, pattern: &str, max_bytes: u64) -> Finding {
@@ -24,6 +24,9 @@ pub(super) fn score(evidence: &Evidence<'_>, source: &Source, pattern: &str, max
 }
 
 fn stream(name: &str, stream: Captured<'_>, pattern: &str, max_bytes: u64) -> Finding {
+    if stream.total == LOST {
+        return Finding::broken(format!("what it printed to {name} went down with the runner"));
+    }
     if stream.total > max_bytes || stream.total > stream.bytes.len() as u64 {
         return over(name, max_bytes);
     }

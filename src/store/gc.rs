@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use walkdir::WalkDir;
 
 use super::inventory::{Blob, Leftover};
+use super::state::Upkeep;
 use super::{LockError, StateDir, Store, reach};
 use crate::digest::Digest;
 use crate::id::RunId;
@@ -61,7 +62,8 @@ pub enum GcError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// What it cites cannot be known, so nothing may go.
-    #[error("run {run}: {error}; nothing was removed. Remove {} if nobody needs that run", dir.display())]
+    #[error("run {run}: {error}; nothing was removed. Keep what verifies of it with \
+             fleet journal repair {run}, or remove {} if nobody needs that run", dir.display())]
     Journal { run: RunId, dir: PathBuf, error: ReadError },
     #[error("{} cannot be {what}: {error}", path.display())]
     Io { path: PathBuf, what: &'static str, error: io::Error },
@@ -82,7 +84,7 @@ pub fn collect(state: &StateDir, limits: Limits, dry_run: bool) -> Result<Collec
     if !state.path().is_dir() {
         return Ok(Collected::default());
     }
-    let _lock = state.lock_for_upkeep(clock::now())?;
+    let _lock = state.lock_for_upkeep(Upkeep::Gc, clock::now())?;
     let store = Store::open(state.path()).map_err(|error| failed(&state.path().join("store"), "opened", error))?;
     let now = SystemTime::now();
     let all = store.inventory().map_err(|error| failed(store.root.path(), "listed", error))?;

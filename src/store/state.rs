@@ -11,8 +11,15 @@ use crate::time::Stamp;
 /// The state directory's name.
 pub const NAME: &str = ".fleet";
 
-/// What the name in the lock begins with when no run holds it.
-const UPKEEP: &str = "gc-";
+/// What holds the lock and is no run: how its name in the lock begins, and the command.
+const UPKEEP: [(&str, &str); 2] = [("gc-", "fleet gc"), ("repair-", "fleet journal repair")];
+
+/// What holds a state directory without being a run, in the order of [`UPKEEP`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    Gc,
+    Repair,
+}
 
 /// Longest lock file that is read.
 const LOCK_BYTES_MAX: u64 = 4096;
@@ -46,12 +53,10 @@ pub struct Owner {
 pub enum LockError {
     /// Another run holds the directory (exit code 11).
     #[error("{}", match owner {
-        Some(Owner { run, pid, .. }) if run.as_str().starts_with(UPKEEP) => {
-            format!("fleet gc of process {pid} holds {}: wait for it", path.display())
-        }
-        Some(Owner { run, pid, .. }) => {
-            format!("run {run} of process {pid} holds {}: wait for it, or end it with kill {pid}", path.display())
-        }
+        Some(Owner { run, pid, .. }) => match upkeep(run) {
+            Some(command) => format!("{command} of process {pid} holds {}: wait for it", path.display()),
+            None => format!("run {run} of process {pid} holds {}: wait for it, or end it with kill {pid}", path.display()),
+        },
         None => format!("another run holds {}: wait for it", path.display()),
     })]
     Locked { path: PathBuf, owner: Option<Owner> },
@@ -136,8 +141,8 @@ impl StateDir {
     ///
     /// # Errors
     /// See [`LockError`].
-    pub fn lock_for_upkeep(&self, now: Stamp) -> Result<Lock, LockError> {
-        let name = format!("{UPKEEP}{}", now.compact());
+    pub fn lock_for_upkeep(&self, kind: Upkeep, now: Stamp) -> Result<Lock, LockError> {
+        let name = format!("{}{}", UPKEEP[kind as usize].0, now.compact());
         let run = RunId::parse(&name).ok_or_else(|| LockError::Io {
             path: self.path.join("lock"),
             error: io::Error::other(format!("`{name}` is no name")),
@@ -259,6 +264,11 @@ impl Owner {
     }
 }
 
+/// The command that a name in the lock stands for, when it is no run.
+fn upkeep(name: &RunId) -> Option<&'static str> {
+    UPKEEP.iter().find(|(begin, _)| name.as_str().starts_with(begin)).map(|(_, command)| *command)
+}
+
 fn rewrite(file: &mut File, text: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
@@ -274,7 +284,7 @@ fn owner_in(file: &mut File) -> Option<Owner> {
 fn last_line(file: &mut File) -> String {
     let text = text_of(file).unwrap_or_default();
     let line = text.lines().last().unwrap_or_default();
-    if owner_of(line).is_some_and(|owner| owner.run.as_str().starts_with(UPKEEP)) {
+    if owner_of(line).is_some_and(|owner| upkeep(&owner.run).is_some()) {
         return String::new();
     }
     line.to_owned()
@@ -364,7 +374,7 @@ mod tests {
         let path = state.path().join("lock");
         for text in ["4194303 77 r1\n", "4194302 7 gc-20261120T000000Z\n4194303 77 r1\n"] {
             fs::write(&path, text).unwrap();
-            let lock = state.lock_for_upkeep(Stamp(0)).unwrap();
+            let lock = state.lock_for_upkeep(Upkeep::Gc, Stamp(0)).unwrap();
             assert_eq!(state.owner().unwrap().pid, std::process::id());
             let busy = state.lock(&run("r2")).unwrap_err().to_string();
             assert!(busy.starts_with("fleet gc of process "), "{busy}");

@@ -30,6 +30,9 @@ fn task(needs: &[usize]) -> Item {
         allow_failure: false,
         on_failure: [].into(),
         start_within: None,
+        attempts: 0,
+        wait: Duration::ZERO,
+        avoid: None,
     }
 }
 
@@ -84,15 +87,16 @@ fn skip(task: usize, cause: SkipCause) -> Action {
 #[test]
 fn every_small_world_ends_like_the_model() {
     let outcomes = [Pass, Partial, Fail];
-    let flags: [fn(&mut Item); 6] = [
+    let flags: [fn(&mut Item); 7] = [
         |_| {},
         |item| item.always = true,
         |item| item.allow_failure = true,
         |item| item.part = Part::Unwanted,
-        |item| item.part = Part::Stands,
+        |item| item.part = Part::Has(Pass),
         |item| item.part = Part::Handler,
+        |item| item.part = Part::Has(Fail),
     ];
-    for case in 0..27 * 27 * 6 * 6 * 6 * 2 {
+    for case in 0..27 * 27 * 7 * 7 * 7 * 2 {
         let mut rest = case;
         let mut draw = |of: usize| {
             let drawn = rest % of;
@@ -105,7 +109,7 @@ fn every_small_world_ends_like_the_model() {
         let fail_fast = draw(2) == 1;
         // Outcomes that never come to be and acceptance of what never comes only repeat other cases.
         if edges.iter().any(|&(from, _, kind)| kind == 2 && plans[from] != Partial)
-            || (0..3).any(|i| matches!(flag[i], 3 | 4) && plans[i] != Pass)
+            || (0..3).any(|i| matches!(flag[i], 3 | 4 | 6) && plans[i] != Pass)
         {
             continue;
         }
@@ -339,4 +343,76 @@ fn nothing_to_do_is_done_at_once() {
     for tasks in [vec![], vec![Item { part: Part::Out, ..task(&[]) }, handler()]] {
         assert_eq!(Tale::of(work(&[1], tasks)).begin(), [Action::Done]);
     }
+}
+
+fn again(task: usize, wait: u64, avoid: usize) -> Input {
+    Input::Again { task: t(task), wait: Duration::from_millis(wait), avoid: Some(w(avoid)) }
+}
+
+fn nth(task: usize, worker: usize, attempt: u32) -> Action {
+    Action::Start { task: t(task), worker: w(worker), attempt: Attempt(attempt) }
+}
+
+#[test]
+fn a_task_that_is_tried_again_waits_without_its_slot() {
+    let mut tale = Tale::of(work(&[1], vec![task(&[]), task(&[])]));
+    assert_eq!(tale.begin(), [start(0, 0)]);
+    assert_eq!(tale.at(1, again(0, 10, 0)), [start(1, 0), Action::WakeAt(Millis(11))]);
+    assert_eq!(tale.0.state(t(0)), State::Held);
+    assert_eq!(tale.at(5, Input::Settled { task: t(1), result: Pass }), []);
+    assert_eq!(tale.at(10, Input::Tick), []);
+    assert_eq!(tale.at(11, Input::Tick), [nth(0, 0, 2)]);
+    assert_eq!(tale.at(12, again(0, 0, 0)), [nth(0, 0, 3)], "no wait is none");
+    assert_eq!(tale.ends(0, Pass), [Action::Done]);
+}
+
+#[test]
+fn later_attempts_go_round_the_workers() {
+    let mut tale = Tale::of(work(&[1, 1, 1], vec![task(&[]), task(&[])]));
+    assert_eq!(tale.begin(), [start(0, 0), start(1, 1)]);
+    assert_eq!(tale.at(1, again(0, 0, 0)), [nth(0, 2, 2)]);
+    assert_eq!(tale.at(1, again(0, 0, 2)), [], "it waits for the one that has not failed it, although two are free");
+    assert_eq!(tale.ends(1, Pass), [nth(0, 1, 3)]);
+    assert_eq!(tale.at(1, again(0, 0, 1)), [nth(0, 0, 4)]);
+    assert_eq!(tale.at(1, again(0, 0, 0)), [nth(0, 2, 5)], "a new round");
+    assert_eq!(tale.at(1, Input::WorkerLost(w(2))), []);
+    assert_eq!(tale.at(1, Input::WorkerLost(w(1))), []);
+    assert_eq!(tale.at(1, again(0, 0, 2)), [nth(0, 0, 6)]);
+    assert_eq!(tale.at(1, again(0, 0, 0)), [nth(0, 0, 7)], "no other is left");
+    assert_eq!(tale.at(1, Input::WorkerLost(w(0))), []);
+    assert_eq!(tale.at(1, again(0, 9, 0)), [skip(0, SkipCause::NoWorker), Action::Done]);
+}
+
+#[test]
+fn nothing_is_tried_again_once_the_run_is_cut_short() {
+    let held = |fail_fast| {
+        let mut tale = Tale::of(Work { fail_fast, ..work(&[2], vec![task(&[]), task(&[])]) });
+        tale.begin();
+        tale.at(1, again(0, 10, 0));
+        tale
+    };
+    let (mut cancelled, mut failed, mut timed_out, mut drained) = (held(false), held(true), held(false), held(false));
+    let answer = cancelled.at(2, Input::Cancel { force: false });
+    assert_eq!(answer, [skip(0, SkipCause::Cancelled), stop(1, StopCause::Cancelled)]);
+    assert_eq!(failed.ends(1, Fail), [skip(0, SkipCause::FailFast(t(1))), Action::Done]);
+    let answer = timed_out.at(2, Input::RunTimeout);
+    assert_eq!(answer, [skip(0, SkipCause::RunTimeout), stop(1, StopCause::RunTimeout)]);
+    assert_eq!(drained.at(2, Input::Drain), [skip(0, SkipCause::Drained)]);
+    let answer = drained.at(3, again(1, 10, 0));
+    assert_eq!(answer, [skip(1, SkipCause::Drained), Action::Done], "what still ran is not tried again either");
+}
+
+#[test]
+fn a_run_goes_on_from_where_another_one_was() {
+    let mut tasks = vec![task(&[]), task(&[0]), task(&[]), task(&[2]), handler()];
+    tasks[0].part = Part::Has(Fail);
+    tasks[0].on_failure = [t(4)].into();
+    (tasks[2].attempts, tasks[2].wait, tasks[2].avoid) = (2, Duration::from_millis(5), Some(w(0)));
+    tasks[3].part = Part::Held;
+    let mut tale = Tale::of(Work { fail_fast: true, ..work(&[1, 1], tasks) });
+    let answer =
+        [skip(3, SkipCause::Unknown), skip(1, SkipCause::NeedFailed { need: t(0) }), Action::WakeAt(Millis(5))];
+    assert_eq!(tale.begin(), answer, "an old failure blocks, and sets off nothing");
+    assert_eq!(tale.at(5, Input::Tick), [nth(2, 1, 3)]);
+    assert_eq!(tale.ends(2, Pass), [Action::Done]);
 }

@@ -1,6 +1,7 @@
 //! The results of a run computed a second way: one task at a time, everything looked at again after each.
 //! It knows nothing of time, so it speaks only for worlds that nothing from outside disturbs, and of those with
-//! fail-fast only for the ones that run one task at a time, where the order decides.
+//! fail-fast only for the ones that run one task at a time without waiting in between, where the order decides.
+//! Attempts before the one that counts are nothing to it.
 
 use std::cmp::Reverse;
 
@@ -59,9 +60,9 @@ fn settle_what_cannot_run(work: &Work, results: &mut Results) {
         let before = results.clone();
         for (task, item) in work.tasks.iter().filter(|&(task, _)| before[task].is_none()) {
             let blocked = !item.always && needs(work, item, &before).any(|met| met == Some(false));
-            if item.part == Part::Stands {
-                results[task] = Some(TaskResult::Pass);
-            } else if item.part == Part::Unwanted || blocked && has_part(work, &before, task) {
+            if let Part::Has(result) = item.part {
+                results[task] = Some(result);
+            } else if matches!(item.part, Part::Unwanted | Part::Held) || blocked && has_part(work, &before, task) {
                 results[task] = Some(TaskResult::Skip);
             } else if is_ready(work, &before, task) && !has_worker(work, item) {
                 results[task] = Some(TaskResult::Fail);
@@ -81,15 +82,16 @@ fn is_ready(work: &Work, results: &Results, task: TaskId) -> bool {
 
 /// For each need that is part of the run: whether it is enough, once it is settled.
 fn needs<'a>(work: &'a Work, item: &'a Item, results: &'a Results) -> impl Iterator<Item = Option<bool>> + 'a {
-    let inside =
-        item.needs.iter().filter(|n| matches!(work.tasks[n.task].part, Part::Selected | Part::Unwanted | Part::Stands));
+    let inside = item.needs.iter().filter(|n| !matches!(work.tasks[n.task].part, Part::Handler | Part::Out));
     inside.map(|need| results[need.task].map(|result| enough(&work.tasks[need.task], result, need.accept_partial)))
 }
 
 fn has_part(work: &Work, results: &Results, task: TaskId) -> bool {
     match work.tasks[task].part {
-        Part::Selected | Part::Unwanted | Part::Stands => true,
-        Part::Handler => work.tasks.iter().any(|(of, item)| failed(results[of]) && item.on_failure.contains(&task)),
+        Part::Selected | Part::Unwanted | Part::Has(_) | Part::Held => true,
+        Part::Handler => {
+            work.tasks.iter().any(|(of, item)| is_news(item) && failed(results[of]) && item.on_failure.contains(&task))
+        }
         Part::Out => false,
     }
 }
@@ -103,7 +105,14 @@ fn has_worker(work: &Work, item: &Item) -> bool {
 
 /// Whether fail-fast stops at this result.
 pub(super) fn ends_run(item: &Item, result: TaskResult) -> bool {
-    matches!(result, TaskResult::Fail | TaskResult::Timeout | TaskResult::Partial) && !item.allow_failure
+    is_news(item)
+        && matches!(result, TaskResult::Fail | TaskResult::Timeout | TaskResult::Partial)
+        && !item.allow_failure
+}
+
+/// A result of this run and not of an earlier one.
+fn is_news(item: &Item) -> bool {
+    !matches!(item.part, Part::Has(_))
 }
 
 fn failed(result: Option<TaskResult>) -> bool {

@@ -12,7 +12,8 @@ impl World {
         match action {
             Action::Queue(task) => {
                 let seen = &self.seen[task];
-                assert!(seen.queued.is_none() && seen.result.is_none(), "{task:?} is queued once");
+                assert!(seen.queued.is_none() && !seen.active && seen.result.is_none(), "{task:?} is queued once");
+                assert!(seen.again.is_none_or(|at| at <= self.now), "{task:?} is queued before its time");
                 assert!(self.closed.is_none(), "{task:?} is queued after the close");
                 assert!(self.is_called_for(task), "{task:?} has no part in this run");
                 assert!(self.needs_are_met(task), "{task:?} is queued before its needs");
@@ -21,7 +22,7 @@ impl World {
             Action::Stop { task, cause, force } => self.assert_may_stop(task, cause, force),
             Action::Skip { task, cause } => {
                 let seen = &self.seen[task];
-                assert!(seen.started.is_none() && seen.result.is_none(), "{task:?} is settled or started already");
+                assert!(!seen.active && seen.result.is_none(), "{task:?} is settled or started already");
                 assert!(self.is_called_for(task), "{task:?} has no part in this run");
                 self.assert_true(task, cause);
             }
@@ -39,11 +40,11 @@ impl World {
         assert!(self.closed.is_none(), "{task:?} starts after the close");
         let item = &self.work.tasks[task];
         assert!(!self.failed_fast || spared(item), "{task:?} starts after the failure");
-        assert!(self.has_room(item, worker), "{task:?} does not fit on {worker:?}");
+        assert!(self.has_room(task, worker), "{task:?} does not fit on {worker:?}");
         // Whoever comes before it in the order and is ready must have been unable to start.
-        for (other, that) in self.work.tasks.iter() {
+        for other in self.work.tasks.ids() {
             if self.seen[other].is_ready() && self.turn(other) < self.turn(task) {
-                assert!(!self.fits(that), "{task:?} starts before {other:?}");
+                assert!(!self.fits(other), "{task:?} starts before {other:?}");
             }
         }
     }
@@ -83,10 +84,12 @@ impl World {
                 self.assert_failed_fast(by);
             }
             SkipCause::Cancelled | SkipCause::RunTimeout | SkipCause::Drained => assert_eq!(self.closed, Some(cause)),
+            SkipCause::Unknown => assert_eq!(item.part, Part::Held),
             SkipCause::NotWanted => assert_eq!(item.part, Part::Unwanted),
             SkipCause::StartWithin => {
                 let within = item.start_within.expect("it was in a hurry");
                 let queued = self.seen[task].queued.expect("patience begins with the queue");
+                assert_eq!(self.seen[task].attempts, 0, "patience ends with the first start");
                 assert!(self.now.since(queued) >= within, "{task:?} gave up early");
             }
             SkipCause::NoWorker => assert!(self.is_stranded(item) && self.needs_are_met(task)),
@@ -100,7 +103,7 @@ impl World {
 
     /// After a step: what could run runs, what must stop was told, and the scheduler sees what the world sees.
     pub(super) fn assert_nothing_forgotten(&self) {
-        let mut states = [0; 7];
+        let mut states = [0; 8];
         for (task, item) in self.work.tasks.iter() {
             let seen = &self.seen[task];
             let state = self.scheduler.state(task);
@@ -109,27 +112,40 @@ impl World {
             assert_eq!(state.is_active(), seen.is_active(), "{task:?}");
             assert_eq!(state == State::Settled, seen.result.is_some(), "{task:?}");
             assert_eq!(self.scheduler.result(task), seen.result);
-            assert_eq!(self.scheduler.worker(task), seen.started);
-            assert!(!seen.is_ready() || !self.fits(item), "{task:?} could run and does not");
-            if let (true, Some(within)) = (seen.is_ready(), item.start_within) {
+            assert_eq!(self.scheduler.worker(task), seen.worker);
+            assert!(!seen.is_ready() || !self.fits(task), "{task:?} could run and does not");
+            if let (true, Some(within)) = (seen.is_ready() && seen.attempts == 0, item.start_within) {
                 let deadline = seen.queued.expect("it is ready").after(within);
                 assert!(deadline >= self.now, "{task:?} should have been given up");
                 assert!(self.wake.is_some_and(|wake| wake <= deadline), "{task:?} would be noticed too late");
             }
             if !self.is_called_for(task) {
                 assert_eq!(state, State::Out, "{task:?}");
-            } else if seen.result.is_none() && seen.started.is_none() {
+            } else if seen.result.is_none() && !seen.active {
                 assert!(self.closed.is_none(), "{task:?} is left after the close");
                 assert!(!self.failed_fast || spared(item), "{task:?} is left after the failure");
-                assert!(seen.queued.is_some() || !self.needs_are_met(task), "{task:?} is not queued");
+                let held = seen.queued.is_none() && self.needs_are_met(task);
+                assert_eq!(state == State::Held, held, "{task:?}");
+                if let (true, Some(at)) = (held, seen.again) {
+                    assert!(at > self.now, "{task:?} is held too long");
+                    assert!(self.wake.is_some_and(|wake| wake <= at), "{task:?} would be released too late");
+                }
             } else if seen.is_active() {
                 let ended = matches!(self.closed, Some(SkipCause::Cancelled | SkipCause::RunTimeout));
                 assert!(seen.stops > 0 || !ended && (!self.failed_fast || spared(item)), "{task:?} goes on");
             }
         }
         let counts = self.scheduler.counts();
-        let all =
-            [State::Out, State::Waiting, State::Ready, State::Placed, State::Running, State::Judging, State::Settled];
+        let all = [
+            State::Out,
+            State::Waiting,
+            State::Held,
+            State::Ready,
+            State::Placed,
+            State::Running,
+            State::Judging,
+            State::Settled,
+        ];
         assert_eq!(all.map(|state| counts.of(state)), states, "the counts are those of the states");
     }
 
@@ -151,7 +167,7 @@ impl World {
     /// Selected, or a handler that something failed for.
     fn is_called_for(&self, task: TaskId) -> bool {
         match self.work.tasks[task].part {
-            Part::Selected | Part::Unwanted | Part::Stands => true,
+            Part::Selected | Part::Unwanted | Part::Has(_) | Part::Held => true,
             Part::Handler => self.seen[task].called,
             Part::Out => false,
         }
@@ -161,10 +177,12 @@ impl World {
         let item = &self.work.tasks[task];
         item.needs.iter().all(|need| match self.work.tasks[need.task].part {
             Part::Handler | Part::Out => true,
-            Part::Selected | Part::Unwanted | Part::Stands => match self.enough(need.task, need.accept_partial) {
-                Some(enough) => enough || item.always,
-                None => false,
-            },
+            Part::Selected | Part::Unwanted | Part::Has(_) | Part::Held => {
+                match self.enough(need.task, need.accept_partial) {
+                    Some(enough) => enough || item.always,
+                    None => false,
+                }
+            }
         })
     }
 
@@ -177,14 +195,26 @@ impl World {
         self.work.workers.ids().all(|worker| self.lost[worker] || !may_run_on(item, worker))
     }
 
-    fn fits(&self, item: &Item) -> bool {
-        self.work.workers.ids().any(|worker| self.has_room(item, worker))
+    fn fits(&self, task: TaskId) -> bool {
+        self.work.workers.ids().any(|worker| self.has_room(task, worker))
     }
 
-    fn has_room(&self, item: &Item, worker: WorkerId) -> bool {
+    /// Whether one of its attempts was there, and there is a worker left of which that is not true.
+    fn keeps_off(&self, task: TaskId, worker: WorkerId) -> bool {
+        self.seen[task].avoided.contains(&worker) && self.has_fresh(task)
+    }
+
+    pub(super) fn has_fresh(&self, task: TaskId) -> bool {
+        let (item, avoided) = (&self.work.tasks[task], &self.seen[task].avoided);
+        self.work.workers.ids().any(|w| !self.lost[w] && may_run_on(item, w) && !avoided.contains(&w))
+    }
+
+    fn has_room(&self, task: TaskId, worker: WorkerId) -> bool {
+        let item = &self.work.tasks[task];
         let all: u32 = self.used.values().sum();
         self.work.max_parallel.is_none_or(|n| all < n.max(1))
             && may_run_on(item, worker)
+            && !self.keeps_off(task, worker)
             && !self.lost[worker]
             && self.used[worker] < self.work.workers[worker]
             && self.work.pools.iter().all(|(pool, &size)| self.drawn[pool] + takes(item, pool) <= size)

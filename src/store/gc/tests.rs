@@ -129,7 +129,7 @@ fn write_citing_run(run_dir: &Path, stands: bool, [artifact, file, link]: [Diges
         output("link", link, EntryKind::Symlink),
     ];
     let mut journal = Journal::create(run_dir, &samples::run_id()).unwrap();
-    journal.begin(samples::START, &fleet, [task]).unwrap();
+    journal.begin(samples::START, &fleet, [task], &crate::protocol::run::RunRequest::default()).unwrap();
     if stands {
         journal.stand(samples::START, &[receipt]);
     } else {

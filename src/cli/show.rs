@@ -1,0 +1,66 @@
+//! How a run is shown: what `run`, `resume` and `rerun` take in the same words.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use clap::Args;
+use console::Term;
+use indicatif::ProgressDrawTarget;
+
+use super::{Shell, env};
+use crate::report::ci::Ci;
+use crate::report::{Human, Json, OutputMode, Rerun, Sinks, human};
+
+/// How to show a run.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ShowArgs {
+    /// Say of each task that runs why no earlier result is reused
+    #[arg(long)]
+    pub explain: bool,
+    /// Print each event as a line of JSON on standard output, and everything for people on standard error
+    #[arg(long)]
+    pub json: bool,
+    /// How to show what tasks print [default: grouped]
+    #[arg(short, long, value_enum, value_name = "HOW")]
+    pub output: Option<OutputMode>,
+    /// No live display; a line per event instead
+    #[arg(long)]
+    pub no_progress: bool,
+    /// As a CI wants it: --no-progress --output grouped --keep-going, and the marks of GitHub Actions or GitLab
+    #[arg(long)]
+    pub ci: bool,
+}
+
+impl ShowArgs {
+    /// Everyone who listens to the run: people, and with `--json` programs.
+    #[must_use]
+    pub fn sinks(&self, rerun: Rerun, shell: Shell) -> Sinks {
+        let (terminal, paint) = if self.json {
+            (io::stderr().is_terminal(), shell.stderr())
+        } else {
+            (io::stdout().is_terminal(), shell.stdout())
+        };
+        let to: Box<dyn Write> = if self.json { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        let human = Human::new(human::Options {
+            to,
+            terminal,
+            paint,
+            size: || Term::stderr().size(),
+            output: self.output.unwrap_or_default(),
+            // A colour is not a dumb terminal's only lack: it cannot move the cursor either.
+            live: self
+                .wants_live(io::stderr().is_terminal(), env("TERM").as_deref())
+                .then(|| (ProgressDrawTarget::stderr_with_hz(human::DRAWS_PER_SECOND), shell.stderr())),
+            ci: if self.ci { Ci::detect(env) } else { Ci::None },
+            rerun,
+            explain: self.explain,
+        });
+        let sinks = Sinks::default().with(human);
+        if self.json { sinks.with(Json::new(Box::new(io::stdout())).explaining(self.explain)) } else { sinks }
+    }
+
+    /// Whether the terminal is drawn on. `term` is what it calls itself.
+    #[must_use]
+    pub fn wants_live(&self, terminal: bool, term: Option<&str>) -> bool {
+        terminal && !self.no_progress && !self.ci && term.is_some_and(|term| term != "dumb")
+    }
+}
