@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
@@ -169,6 +170,9 @@ fn work(fleet: &Fleet, graph: &Graph, selection: &Selection) -> Work {
         allow_failure: false,
         on_failure: [].into(),
         start_within: None,
+        attempts: 0,
+        wait: Duration::ZERO,
+        avoid: None,
     };
     Work {
         tasks: IdMap::from(fleet.tasks.ids().map(item).collect::<Vec<_>>()),
@@ -229,6 +233,7 @@ fn receipt(run: &RunId, task: &str) -> Receipt {
         cause: None,
         flaky: false,
         attempts: Vec::new(),
+        repeat: None,
         argv: ["/bin/true".into()].into(),
         argv_digest: Some(Digest::of(b"[\"/bin/true\"]")),
         inputs_digest: None,

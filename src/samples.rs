@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::id::{IdMap, RunId};
 use crate::model::worker::Host;
-use crate::model::{Action, CachePolicy, Fleet, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, OnUnknown, Policies, Task, Trust, Worker};
 use crate::protocol::receipt::{
-    ArtifactRef, AttemptRecord, EntryKind, FailureKind, LogRef, Mode, OutputRef, Receipt, Score, ScorerRecord,
-    TaskResult, TrustRecord, Usage,
+    ArtifactRef, AttemptRecord, EntryKind, FailureKind, LogRef, Mode, OutputRef, Receipt, RepeatRecord, Score,
+    ScorerRecord, TaskResult, TrustRecord, Usage,
 };
 use crate::time::Stamp;
 
@@ -43,6 +43,9 @@ pub(crate) fn task(name: &str) -> Task {
         timeout: None,
         idle_timeout: None,
         start_within: None,
+        retry: None,
+        repeat: None,
+        on_unknown: OnUnknown::Retry,
         priority: 0,
         uses: [].into(),
         tags: [].into(),
@@ -102,6 +105,7 @@ pub(crate) fn receipt(task: &str, result: TaskResult) -> Receipt {
         cause: (result != TaskResult::Pass).then(|| "it ended with \"1\"\n".to_owned()),
         flaky: false,
         attempts: Vec::new(),
+        repeat: None,
         argv: ["/bin/true".into()].into(),
         argv_digest: Some(Digest::of(b"[\"/bin/true\"]")),
         inputs_digest: None,
@@ -145,7 +149,20 @@ pub(crate) fn full_receipt() -> Receipt {
             result: TaskResult::Timeout,
             failure_kind: Some(FailureKind::Task),
             cause: Some("over its 5 s".to_owned()),
+            repetition: 1,
+            exit_code: Some(3),
+            signal: Some(9),
+            log: Some(LogRef { path: "logs/test.1.log".into(), digest, bytes: 4, truncated: false }),
+            leaked: vec!["4710 daemon".to_owned()],
         }],
+        repeat: Some(RepeatRecord {
+            runs: 3,
+            quorum: 2,
+            done: 2,
+            passed: 1,
+            pass_at_k: vec![0.5, 1.0],
+            pass_hat_k: vec![0.5, 0.0],
+        }),
         inputs_digest: Some(digest),
         fingerprint: Some(digest),
         reused: None,

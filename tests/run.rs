@@ -13,7 +13,7 @@
 //! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
 //!   tools miss
 //! - `resume` a run that was cut short goes on · `rerun` a run is done again
-//! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
+//! - `retries` several attempts of a task · `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
 
@@ -38,6 +38,7 @@ mod run {
     mod rerun;
     mod restore;
     mod resume;
+    mod retries;
     mod reuse;
     mod sharing;
     mod signals;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::id::IdMap;
 use crate::id::PoolId;
 use crate::model::scorer::{JsonTest, Source};
-use crate::model::{Action, Artifact, Fleet, Need, Pool, Scorer, ScorerRule, Task, WorkerRequest};
+use crate::model::{Action, Artifact, Fleet, Need, Pool, Repeat, Retry, Scorer, ScorerRule, Task, WorkerRequest};
 use crate::time::written;
 
 /// The key in the fleet file, and its value as one would write it there.
@@ -46,6 +46,9 @@ pub(super) const FIELDS: &[Field] = &[
     ("timeout", |_, task| duration(task.timeout)),
     ("idle_timeout", |_, task| duration(task.idle_timeout)),
     ("start_within", |_, task| duration(task.start_within)),
+    ("retry", |_, task| task.retry.as_deref().map_or(Value::Null, retry)),
+    ("repeat", |_, task| task.repeat.map_or(Value::Null, repeat)),
+    ("on_unknown", |_, task| json!(task.on_unknown.name())),
     ("priority", |_, task| json!(task.priority)),
     ("uses", |fleet, task| uses(&fleet.pools, &task.uses)),
     ("tags", |_, task| json!(task.tags)),
@@ -80,6 +83,20 @@ pub(super) fn accept(partial: bool) -> &'static str {
 fn artifact(artifact: &Artifact) -> Value {
     let Artifact { path, kind, mime_type, required } = artifact;
     json!({ "path": path, "kind": kind, "mime_type": mime_type, "required": required })
+}
+
+/// Null is one attempt.
+fn retry(retry: &Retry) -> Value {
+    let Retry { max_attempts, initial_backoff, max_backoff, multiplier, on } = retry;
+    json!({
+        "max_attempts": max_attempts, "initial_backoff": written(*initial_backoff),
+        "max_backoff": written(*max_backoff), "multiplier": multiplier, "on": on.words().collect::<Vec<_>>(),
+    })
+}
+
+fn repeat(repeat: Repeat) -> Value {
+    let Repeat { runs, quorum } = repeat;
+    json!({ "runs": runs, "quorum": quorum })
 }
 
 fn uses(pools: &IdMap<PoolId, Pool>, uses: &[(PoolId, u32)]) -> Value {
@@ -172,6 +189,9 @@ mod tests {
             timeout: _,
             idle_timeout: _,
             start_within: _,
+            retry: _,
+            repeat: _,
+            on_unknown: _,
             priority: _,
             uses: _,
             tags: _,
@@ -186,6 +206,6 @@ mod tests {
             metadata: _,
         } = &fleet.tasks[id(0)];
         // Without the name and the base, and `action` stands for three keys.
-        assert_eq!(FIELDS.len(), 33 - 2 + 2);
+        assert_eq!(FIELDS.len(), 36 - 2 + 2);
     }
 }

@@ -12,6 +12,7 @@ use super::records::{self, Opened, Trouble};
 use crate::journal::fold::StateName;
 use crate::journal::reader::Torn;
 use crate::journal::{Reader, Receipts, State, TaskState};
+use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::{Receipt, Run, RunStatus, TaskResult};
 use crate::report::text::{Span, clean};
 use crate::time::{Millis, Stamp, clock};
@@ -77,6 +78,9 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<Stamp>,
     updated_at: Stamp,
+    /// The attempts that others followed; of a settled task its receipt has them.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tried: &'a [AttemptRecord],
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<Receipt>,
 }
@@ -129,6 +133,7 @@ impl View<'_> {
                 pid: task.pid.filter(|_| task.settled.is_none()),
                 started_at: task.started,
                 updated_at: task.since,
+                tried: if task.settled.is_some() { &[] } else { &task.tried },
                 receipt: self.receipt(task)?,
             };
             serde_json::to_writer(&mut *out, &row).map_err(std::io::Error::from)?;
@@ -159,7 +164,11 @@ impl View<'_> {
             let time = time(task, end).map_or(String::new(), |span| span.to_string());
             line.clear();
             write!(line, "{:<width$}  {:<11}  {attempt:>7}  {time:>8}", task.name, self.word(task))?;
-            if let Some(cause) = self.receipt(task)?.and_then(|receipt| receipt.cause) {
+            let receipt = self.receipt(task)?;
+            if receipt.as_ref().is_some_and(|receipt| receipt.flaky) {
+                line.extend_from_slice(b"  flaky");
+            }
+            if let Some(cause) = receipt.and_then(|receipt| receipt.cause) {
                 line.extend_from_slice(b"  ");
                 clean(cause.replace(['\n', '\r'], " ").trim_end().as_bytes(), false, &mut line);
             }
@@ -180,7 +189,7 @@ impl View<'_> {
     fn word(&self, task: &TaskState) -> &'static str {
         match (task.settled, task.state) {
             (Some(settled), _) => settled.result.name(),
-            (None, None | Some(StateName::Queued)) if !self.live => "not run",
+            (None, None | Some(StateName::Queued)) if !self.live && task.attempt == 0 => "not run",
             (None, Some(_)) if !self.live => "interrupted",
             (None, Some(state)) => state.name(),
             (None, None) => "waiting",

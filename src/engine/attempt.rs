@@ -178,12 +178,16 @@ impl Engine<'_> {
         }
         if launch::needs_reading(task) {
             let turn = self.reuse.turn(fleet, id, &mut self.environments);
+            // Whether an earlier result holds was asked before the first attempt.
+            let turn = if attempt > Attempt::FIRST { turn.without_asking() } else { turn };
             let Some(store) = self.store_for(n) else { return };
             let (fleet, ground) = (Arc::clone(&self.job.fleet), Arc::clone(&self.reuse.ground));
             let read = move || launch::read(&fleet, id, &ground, &store, turn);
             self.inbox.spawn(move || Finished::Prepared { n, prepared: read() });
         } else {
-            if let Some(reason) = self.reuse.never(task) {
+            if attempt == Attempt::FIRST
+                && let Some(reason) = self.reuse.never(task)
+            {
                 self.emit(Event::Explained { task: id, reasons: &[reason] });
             }
             self.launch(n);
@@ -215,9 +219,9 @@ impl Engine<'_> {
         flight.inputs_digest = prepared.inputs_digest;
         flight.looked = prepared.looked;
         flight.before = prepared.before;
-        let id = flight.task;
+        let (id, is_first) = (flight.task, flight.attempt == Attempt::FIRST);
         self.tell_of_remote();
-        for index in prepared.unmatched {
+        for index in prepared.unmatched.into_iter().filter(|_| is_first) {
             let task = self.task(id);
             let pattern = task.inputs.as_ref().map_or("", |inputs| &*inputs[index]);
             let text = format!("`{pattern}` among the inputs of `{}` matches no file", task.name);
@@ -231,7 +235,7 @@ impl Engine<'_> {
             (Some(error), _) => self.finish(n, How::NotStarted { error: &error }, None, Judged::default()),
             (None, Some(Answer::Holds(entry))) => self.finish_reused(n, &entry),
             (None, answer) => {
-                if let Some(Answer::Run(reasons)) = answer {
+                if let Some(Answer::Run(reasons)) = answer.filter(|_| is_first) {
                     self.emit(Event::Explained { task: id, reasons: &reasons });
                 }
                 self.launch(n);
@@ -544,7 +548,9 @@ impl Engine<'_> {
         };
         let id = flight.task;
         let (looked, kept) = (flight.looked.clone(), judged.kept.take());
+        let worker = flight.worker;
         let receipt = self.receipt_of(flight, Told { exited, verdict, judged, log });
+        let Some(receipt) = self.attempted(id, worker, receipt) else { return };
         let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
         self.reuse.settled(id, made.then(|| digest_of_outputs(&receipt.outputs)));
         let seq = self.settle(id, &receipt);
@@ -555,7 +561,8 @@ impl Engine<'_> {
 
     /// A task that was never started.
     pub(super) fn skipped(&mut self, id: TaskId, cause: SkipCause) {
-        let receipt = self.receipt_of_skip(id, cause);
+        let mut receipt = self.receipt_of_skip(id, cause);
+        self.summed_up(id, &mut receipt);
         self.reuse.settled(id, (cause == SkipCause::NotWanted).then(reuse::unwanted));
         self.record(id, &receipt);
     }

@@ -3,14 +3,16 @@
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
-//! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written
-//! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on · `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to
-//!   the shared cache · `audit` what a traced task read
+//! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written · `again` what
+//!   follows an attempt
+//! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
+//! - `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to the shared cache · `audit` what a traced task read
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
 //! The loop turns in one order: take in what happened, let the scheduler decide, perform it, hand the journal to the
 //! kernel, and only then send the supervisors what they are told. So nothing runs that is not on record.
 
+mod again;
 mod attempt;
 pub mod audit;
 mod environment;
@@ -44,7 +46,7 @@ use crate::graph::select::Selection;
 use crate::host::local::{self, Alive, FromSupervisor, Link, LinkOptions};
 use crate::id::{IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, FLEET_VERSION, Happened, Journal, ReadError, Stream};
-use crate::model::Fleet;
+use crate::model::{Fleet, OnUnknown};
 use crate::policy::ExitCode;
 use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::run::RunRequest;
@@ -214,7 +216,7 @@ struct Engine<'a> {
     next_number: u32,
     /// Attempts that ended before this sitting, to be judged at their task's turn.
     recorded: HashMap<TaskId, Recorded>,
-    /// Attempts of unsettled tasks that are over, in order.
+    /// The attempts so far of tasks that may have several and have no result yet.
     tried: HashMap<TaskId, Vec<AttemptRecord>>,
     /// Flights whose next `command` scorer is to be started at the end of this turn.
     commands_due: Vec<u32>,
@@ -315,7 +317,7 @@ impl<'a> Engine<'a> {
             } else if let Some(n) = self.commands_due.pop() {
                 self.send_command(n);
             } else {
-                let recorded = self.write_journal();
+                let recorded = self.write_journal() && self.sync_what_must_not_happen_twice();
                 if !self.actions.is_empty() {
                     continue;
                 }
@@ -575,6 +577,19 @@ impl<'a> Engine<'a> {
             return true;
         };
         // No record, no belief: nothing new is started, what runs is drained.
+        self.journal = None;
+        self.disk_lost(&format!("the journal cannot be written: {error}"));
+        false
+    }
+
+    /// A task that may be held is on disk before it is told to run: after a power cut nobody may believe that it never did.
+    fn sync_what_must_not_happen_twice(&mut self) -> bool {
+        let tasks = self.to_send.iter().filter_map(|(n, _)| self.flights.get(n)).map(|flight| flight.task);
+        if !tasks.into_iter().any(|id| self.job.fleet.tasks[id].on_unknown == OnUnknown::Hold) {
+            return true;
+        }
+        let Some(journal) = &mut self.journal else { return false };
+        let Err(error) = journal.sync_now() else { return true };
         self.journal = None;
         self.disk_lost(&format!("the journal cannot be written: {error}"));
         false

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Those of the passed that were not run, because an earlier result holds.
     pub reused: u64,
+    /// Those that passed after a failure, by their end.
+    pub flaky: Vec<TaskId>,
     /// The chain of needs whose tasks took longest together, first task first. Empty when nothing ran.
     pub critical_path: Vec<Took>,
     /// The tasks that took longest, longest first, at most [`SLOWEST_MAX`].

@@ -52,6 +52,11 @@ impl Engine<'_> {
             result: verdict.result,
             failure_kind: verdict.failure,
             cause: cause.clone(),
+            repetition: 0,
+            exit_code: None,
+            signal: None,
+            log: None,
+            leaked: Vec::new(),
         }];
         receipt.cause = cause;
         receipt.argv_digest = (!flight.argv.is_empty()).then(|| argv_digest(&flight.argv));

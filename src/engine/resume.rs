@@ -10,9 +10,10 @@ use super::attempt::Flight;
 use super::{EXITS, Engine};
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{self, End, Event, LogWriter, ReadError, State, TaskState, fold};
-use crate::model::Fleet;
+use crate::model::{Fleet, OnUnknown};
 use crate::policy::ExitCode;
 use crate::policy::resume::{ExitBy, Fate, Gist, Known, fate};
+use crate::policy::retry;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::{AttemptRecord, TaskResult};
 use crate::schedule::{Part, Work};
@@ -122,8 +123,9 @@ impl Earlier {
         let known = Known {
             settled: receipt.as_ref().map(gist),
             begun: begun && !accounted,
+            unknown: attempt > 0 && attempt == task.unknown,
             exit: exit.map(|exit| exit_by(exit.ended_by)),
-            holds: false,
+            holds: fleet.tasks[id].on_unknown == OnUnknown::Hold,
             allowed,
         };
         let fate = fate(&known);
@@ -141,9 +143,12 @@ impl Earlier {
             }
             (Fate::Again | Fate::Held, receipt) => {
                 open.held = fate == Fate::Held;
-                if receipt.is_none() {
+                // That of a lost worker is accounted for as a failure, which a held task must not be taken for.
+                if !known.unknown && (receipt.is_none() || open.held) {
                     open.interrupted = true;
-                    open.tried.push(unknown(task, attempt, now));
+                    open.tried.retain(|record| record.attempt < attempt);
+                    let repetition = retry::repetition(&fleet.tasks[id], fleet.seed, &open.tried);
+                    open.tried.push(unknown(task, (attempt, repetition), now));
                 }
             }
             (Fate::Open | Fate::Done, _) => {}
@@ -241,15 +246,20 @@ fn worker_of(fleet: &Fleet, task: &TaskState) -> WorkerId {
 }
 
 /// The account of an attempt whose end nobody knows. Its result is a skip, because it is neither a pass nor a failure.
-fn unknown(task: &TaskState, attempt: u32, now: Stamp) -> AttemptRecord {
+fn unknown(task: &TaskState, (attempt, repetition): (u32, u32), now: Stamp) -> AttemptRecord {
     AttemptRecord {
         attempt,
+        repetition,
         worker_id: task.worker.clone(),
         started_at: task.started.unwrap_or(now),
         duration_ms: 0,
         result: TaskResult::Skip,
         failure_kind: None,
         cause: Some("nobody knows how it ended: the run was cut short".to_owned()),
+        exit_code: None,
+        signal: None,
+        log: None,
+        leaked: Vec::new(),
     }
 }
 

@@ -135,6 +135,16 @@ pub(super) enum Turn {
     Always(Reason),
 }
 
+impl Turn {
+    /// No look for an earlier result.
+    pub(super) fn without_asking(self) -> Self {
+        match self {
+            Self::Ask(given) => Self::Run(given, Reason::Forced),
+            Self::Run(..) | Self::Always(_) => self,
+        }
+    }
+}
+
 /// What looking for an earlier result came to.
 #[derive(Debug)]
 pub(super) enum Answer {

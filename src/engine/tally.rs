@@ -14,6 +14,7 @@ use crate::schedule::Scheduler;
 pub(super) struct Tally {
     counts: Counts,
     reused: u64,
+    flaky: Vec<TaskId>,
     failures: Vec<Failure>,
     /// Time of the deciding attempt; 0 for what did not run.
     took_ms: IdMap<TaskId, u32>,
@@ -31,13 +32,20 @@ pub(super) struct Closing<'a> {
 
 impl Tally {
     pub(super) fn new(fleet: &Fleet) -> Self {
-        Self { counts: Counts::default(), reused: 0, failures: Vec::new(), took_ms: IdMap::filled(&fleet.tasks, 0) }
+        Self {
+            counts: Counts::default(),
+            reused: 0,
+            flaky: Vec::new(),
+            failures: Vec::new(),
+            took_ms: IdMap::filled(&fleet.tasks, 0),
+        }
     }
 
     /// Takes a result in; says what it asks the run to exit with.
     pub(super) fn add(&mut self, task: TaskId, receipt: &Receipt, allowed: bool) -> ExitCode {
         self.counts[receipt.result] += 1;
         self.reused += u64::from(receipt.reused.is_some());
+        self.flaky.extend(receipt.flaky.then_some(task));
         self.took_ms[task] = u32::try_from(receipt.duration_ms).unwrap_or(u32::MAX);
         self.failures.extend(Failure::of(task, receipt, allowed));
         ExitCode::of_task(receipt.result, receipt.failure_kind, allowed)
@@ -59,6 +67,7 @@ impl Tally {
             wall: closing.wall,
             counts: self.counts,
             reused: self.reused,
+            flaky: self.flaky,
             critical_path: path.into_iter().map(took).filter(|took| took.ms > 0).collect(),
             slowest: slowest(&self.took_ms),
             failures: self.failures,

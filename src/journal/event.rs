@@ -3,6 +3,7 @@
 
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::plan::explain::Reason;
+use crate::policy::retry::Next;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::AttemptRecord;
 use crate::time::{Millis, Stamp};
@@ -27,6 +28,8 @@ pub enum Event<'a> {
     Output { task: TaskId, attempt: Attempt, stream: Stream, bytes: &'a [u8] },
     /// Nobody knows how the attempt ended: the run was cut short, and goes on without it.
     Interrupted { task: TaskId, record: &'a AttemptRecord },
+    /// An attempt is over, and another one follows.
+    Restarted { task: TaskId, record: &'a AttemptRecord, next: Next },
     /// The task has its result. Event and receipt are one record.
     Settled { task: TaskId, receipt: &'a Receipt },
     /// Why it runs and no earlier result is reused. Not journaled: the receipts tell.
@@ -52,6 +55,7 @@ impl Event<'_> {
             | Self::Output { task, .. }
             | Self::Explained { task, .. }
             | Self::Interrupted { task, .. }
+            | Self::Restarted { task, .. }
             | Self::Settled { task, .. } => Some(task),
             Self::Warning { .. } => None,
         }

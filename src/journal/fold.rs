@@ -56,6 +56,8 @@ pub struct TaskState {
     pub attempt: u32,
     /// The last attempt of which it is on record that a process was about to be started.
     pub begun: u32,
+    /// The last attempt of which it is on record that nobody knows how it ended.
+    pub unknown: u32,
     /// Attempts that are over and were not the last, in order.
     pub tried: Vec<AttemptRecord>,
     /// How long it is held before its next attempt, from `since` on.
@@ -276,14 +278,19 @@ impl State {
             task.pid = None;
             task.started = Some(line.at);
         }
-        if event.state == StateName::Starting {
-            task.begun = event.extra.attempt;
+        match event.state {
+            StateName::Starting => task.begun = event.extra.attempt,
+            StateName::Interrupted => task.unknown = event.extra.attempt,
+            _ => {}
         }
         task.pid = event.extra.pid.or(task.pid);
         task.wait_ms = event.extra.wait_ms;
-        task.tried.extend(event.extra.record.clone());
         // What was settled in an earlier sitting of the run may be open again.
         task.settled = None;
+        if let Some(record) = &event.extra.record {
+            task.pid = None;
+            task.tried.push(AttemptRecord::clone(record));
+        }
         if let Some(receipt) = receipt {
             let at = Span { offset: line.offset, bytes: line.bytes.len() as u64 };
             task.settle(receipt, Place { at, common: None });
@@ -325,6 +332,7 @@ impl State {
             state: None,
             attempt: 0,
             begun: 0,
+            unknown: 0,
             tried: Vec::new(),
             wait_ms: 0,
             pid: None,

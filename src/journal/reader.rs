@@ -119,9 +119,9 @@ pub struct ExtraPart {
     pub attempt: u32,
     #[serde(default)]
     pub pid: Option<u32>,
-    /// Of an attempt that is over and not the last.
+    /// Of an attempt that another one follows.
     #[serde(default)]
-    pub record: Option<AttemptRecord>,
+    pub record: Option<Box<AttemptRecord>>,
     #[serde(default)]
     pub wait_ms: u64,
 }

@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::id::{Attempt, Id, RunId, TaskId, WorkerId};
 use crate::model::Fleet;
 use crate::protocol::{Receipt, TaskResult};
-use crate::time::Stamp;
+use crate::time::{Stamp, millis};
 
 /// The version of the line format.
 pub const VERSION: u32 = 1;
@@ -83,6 +83,8 @@ impl Encoder {
         match event {
             Event::Settled { receipt, .. } => string(out, &receipt.worker_id),
             Event::Interrupted { record, .. } => string(out, &record.worker_id),
+            // Whatever held it before, nothing does now.
+            Event::Queued { .. } => string(out, ""),
             _ => string(out, self.worker(task, fleet)),
         }
         out.extend_from_slice(b",\"task_id\":");
@@ -138,6 +140,17 @@ fn state(out: &mut Vec<u8>, seq: u64, event: &Event<'_>, place: ReceiptAt) {
             extra_attempt(out, Attempt(record.attempt));
             out.extend_from_slice(b",\"record\":");
             json(out, record);
+            out.push(b'}');
+        }
+        Event::Restarted { record, next, .. } => {
+            // Every attempt but the last is followed by a restart, so its number is also their count.
+            out.extend_from_slice(b"\"restarted\",\"restart_count\":");
+            number(out, record.attempt.into());
+            extra_attempt(out, Attempt(record.attempt));
+            out.extend_from_slice(b",\"record\":");
+            json(out, record);
+            out.extend_from_slice(b",\"wait_ms\":");
+            number(out, millis(next.wait()));
             out.push(b'}');
         }
         Event::Settled { receipt, .. } => {

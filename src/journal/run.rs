@@ -2,17 +2,21 @@
 //! into what the protocol says; what the protocol has no field for goes into a task's metadata.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::record::{json, string};
 use crate::id::RunId;
-use crate::model::{Action, Fleet, ScorerRule, Task, Trust, Worker, scorer::Source, worker::Host};
+use crate::model::{
+    Action, Fleet, OnUnknown, Repeat, Retry, RetryOn, ScorerRule, Task, Trust, Worker, scorer::Source, worker::Host,
+};
+use crate::protocol::policy::RetryPolicy;
 use crate::protocol::run::{
     EnvironmentRequirements, HostSpec, Run, RunRequest, RunStatus, ScorerSpec, TaskSpec, TaskWorkerProfile, TrustLevel,
     WorkerSpec, WorkspaceRequirements,
 };
-use crate::time::Stamp;
+use crate::time::{Stamp, written};
 
 /// The version that writes records and receipts.
 pub const FLEET_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -108,12 +112,26 @@ pub(super) fn task_spec(task: &Task, fleet: &Fleet) -> TaskSpec {
         tags: owned(&task.tags),
         expected_artifacts: task.artifacts.iter().map(|a| a.kind.to_string()).collect(),
         scorer: scorer_spec(task),
-        retry_policy: None,
+        retry_policy: task.retry.as_deref().and_then(retry_policy),
         alert_policy: None,
         // A limit under a second must not read as none at all.
         timeout_seconds: task.timeout.map(|t| t.as_secs().max(1)),
         metadata: metadata(task, fleet),
     }
+}
+
+/// In the protocol's words, if they can say all of it: whole seconds, a whole factor, and its own kinds of failure.
+fn retry_policy(retry: &Retry) -> Option<RetryPolicy> {
+    let seconds = |wait: Duration| (wait.subsec_nanos() == 0).then_some(wait.as_secs());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within the range")]
+    let factor = |factor: f64| (factor.fract() == 0.0 && factor <= f64::from(u32::MAX)).then_some(factor as u32);
+    (retry.on == RetryOn::default()).then_some(())?;
+    Some(RetryPolicy {
+        max_attempts: retry.max_attempts,
+        initial_backoff_seconds: seconds(retry.initial_backoff)?,
+        max_backoff_seconds: seconds(retry.max_backoff)?,
+        backoff_multiplier: factor(retry.multiplier)?,
+    })
 }
 
 fn workspace(task: &Task) -> Option<WorkspaceRequirements> {
@@ -159,6 +177,22 @@ fn metadata(task: &Task, fleet: &Fleet) -> BTreeMap<String, Value> {
     if !task.needs.is_empty() {
         let needs = task.needs.iter().map(|need| Value::from(&*fleet.tasks[need.task].name)).collect();
         ours.insert("needs".to_owned(), Value::Array(needs));
+    }
+    if let Some(retry) = task.retry.as_deref().filter(|retry| retry_policy(retry).is_none()) {
+        ours.insert(
+            "retry".to_owned(),
+            serde_json::json!({
+                "max_attempts": retry.max_attempts, "initial_backoff": written(retry.initial_backoff),
+                "max_backoff": written(retry.max_backoff), "multiplier": retry.multiplier,
+                "on": retry.on.words().collect::<Vec<_>>(),
+            }),
+        );
+    }
+    if let Some(Repeat { runs, quorum }) = task.repeat {
+        ours.insert("repeat".to_owned(), serde_json::json!({ "runs": runs, "quorum": quorum }));
+    }
+    if task.on_unknown == OnUnknown::Hold {
+        ours.insert("on_unknown".to_owned(), task.on_unknown.name().into());
     }
     if !task.outputs.is_empty() {
         let outputs = task.outputs.iter().map(|o| Value::from(&**o)).collect();

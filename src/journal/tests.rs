@@ -11,6 +11,8 @@ use serde_json::json;
 use super::fold::{StateName, fold_reader};
 use super::{Encoder, Event, FILE, Journal, ReadError, Reader, ReceiptAt, Receipts, TaskState, fold};
 use crate::id::{Attempt, Id, TaskId, WorkerId};
+use crate::policy::retry::Next;
+use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::receipt::{ReusedFrom, Score};
 use crate::protocol::run::RunRequest;
 use crate::protocol::{Receipt, RunStatus, TaskResult, WorkerEvent};
@@ -470,4 +472,49 @@ proptest! {
         }
         let _ = fold_reader(&mut Reader::new(Cursor::new(&bytes)));
     }
+}
+
+#[test]
+fn attempts_that_others_followed_are_remembered() {
+    let fleet = samples::fleet(&["build"]);
+    let dir = tempfile::tempdir().unwrap();
+    let task: TaskId = fleet.tasks.ids().next().unwrap();
+    let worker: WorkerId = fleet.workers.ids().next().unwrap();
+    let mut journal = Journal::create(dir.path(), &run_id()).unwrap();
+    journal.begin(START, &fleet, [task], &RunRequest::default()).unwrap();
+    let record = AttemptRecord { result: TaskResult::Fail, ..full_receipt().attempts.pop().unwrap() };
+    let wait = std::time::Duration::from_millis(1234);
+    let events = [
+        Event::Queued { task },
+        Event::Starting { task, attempt: Attempt::FIRST, worker },
+        Event::Running { task, attempt: Attempt::FIRST, pid: 4711 },
+        Event::Restarted { task, record: &record, next: Next::Retry { attempt: 2, of: 3, wait } },
+    ];
+    for event in &events {
+        journal.record(START, event, &fleet);
+    }
+    journal.write().unwrap();
+    let state = fold(dir.path()).unwrap().state.unwrap();
+    let build = state.task("build").unwrap();
+    assert_eq!((build.state, build.attempt, build.pid), (Some(StateName::Restarted), 1, None), "nothing runs");
+    assert_eq!(&*build.worker, &*fleet.workers[worker].name);
+    assert_eq!(build.tried, [record]);
+
+    let bytes = fs::read(dir.path().join(FILE)).unwrap();
+    let mut reader = Reader::new(Cursor::new(&bytes));
+    let mut last = None;
+    while let Some(line) = reader.next().unwrap() {
+        let event = line.event().unwrap();
+        last = event.map(|event| (serde_json::to_value(&event).unwrap(), serde_json::to_string(&event).unwrap()));
+    }
+    let (event, again) = last.unwrap();
+    assert!(std::str::from_utf8(&bytes).unwrap().contains(&again), "as the protocol's types write it");
+    assert_eq!((&event["restart_count"], &event["extra"]["wait_ms"]), (&1.into(), &1234.into()));
+
+    journal.record(START, &Event::Queued { task }, &fleet);
+    journal.record(START, &Event::Starting { task, attempt: Attempt(2), worker }, &fleet);
+    journal.write().unwrap();
+    let state = fold(dir.path()).unwrap().state.unwrap();
+    let build = state.task("build").unwrap();
+    assert_eq!((build.state, build.attempt, build.tried.len()), (Some(StateName::Starting), 2, 1));
 }

@@ -1,10 +1,11 @@
 //! What a fleet file means, once every name is an id and every default a value.
-//! `task` a unit of work · `worker` where it may run · `scorer` what judges it · `policy` what bounds the run ·
-//! `cache` who shares results.
+//! `task` a unit of work · `worker` where it may run · `scorer` what judges it · `retry` how often it is
+//! attempted · `policy` what bounds the run · `cache` who shares results.
 //! Plain data: knows nothing of syntax, files or processes, and whatever holds one of these need not check it again.
 
 pub mod cache;
 pub mod policy;
+pub mod retry;
 pub mod scorer;
 pub mod task;
 pub mod worker;
@@ -16,6 +17,7 @@ use crate::id::{IdMap, PoolId, TaskId, WorkerId};
 
 pub use cache::{CacheMode, CacheRemote};
 pub use policy::{CachePolicy, Policies, Pool};
+pub use retry::{OnUnknown, Repeat, Retry, RetryOn};
 pub use scorer::{Scorer, ScorerRule};
 pub use task::{Action, Artifact, Need, Shell, Task};
 pub use worker::{Trust, Worker, WorkerRequest};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Metadata, Scorer, WorkerRequest};
+use super::{Metadata, OnUnknown, Repeat, Retry, Scorer, WorkerRequest};
 use crate::id::{PoolId, TaskId};
 
 #[derive(Clone, Debug)]
@@ -46,6 +46,12 @@ pub struct Task {
     pub idle_timeout: Option<Duration>,
     /// Time a ready task may wait for its first start.
     pub start_within: Option<Duration>,
+    /// `None`: one attempt.
+    pub retry: Option<Box<Retry>>,
+    /// `None`: one verdict is enough.
+    pub repeat: Option<Repeat>,
+    /// What is done after a crash that left it unknown whether it ran.
+    pub on_unknown: OnUnknown,
     /// Higher starts first; 0 unless said.
     pub priority: i32,
     /// What it takes from the named pools while it runs.

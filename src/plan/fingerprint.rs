@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::digest::{Digest, Hasher};
 use crate::graph::affected::takes;
 use crate::model::scorer::Source;
-use crate::model::{Action, Scorer, ScorerRule, Task};
+use crate::model::{Action, Repeat, Scorer, ScorerRule, Task};
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 
 /// Goes up when the walk changes its meaning; no older result is reused then.
@@ -42,10 +42,12 @@ pub enum Kind {
     Scratch = 13,
     /// A file that a scorer reads and the task does not declare to make.
     Scored = 14,
+    /// How many repetitions judge it.
+    Repeat = 15,
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Command,
         Self::Program,
         Self::Workdir,
@@ -60,6 +62,7 @@ impl Kind {
         Self::Platform,
         Self::Scratch,
         Self::Scored,
+        Self::Repeat,
     ];
 
     /// In explanations and JSON.
@@ -80,6 +83,7 @@ impl Kind {
             Self::Platform => "platform",
             Self::Scratch => "scratch",
             Self::Scored => "scored_file",
+            Self::Repeat => "repeat",
         }
     }
 
@@ -220,6 +224,10 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
     }
     if task.scratch {
         text(Kind::Scratch, "", "true");
+    }
+    if let Some(Repeat { runs, quorum }) = task.repeat {
+        // It decides the verdict. `retry` does not: a pass is a pass, at whatever attempt.
+        text(Kind::Repeat, "", &format!("{quorum} of {runs}"));
     }
     for (axis, value) in &task.matrix {
         text(Kind::Matrix, axis, value);
@@ -397,6 +405,8 @@ mod tests {
         ("outputs writable_paths", |task, _, _| task.writable_paths = Some(["w".into()].into())),
         ("outputs writable_paths", |task, _, _| task.writable_paths = Some([].into())),
         ("scorer ", |task, _, _| task.pass_score = 0.5),
+        ("repeat ", |task, _, _| task.repeat = Some(Repeat { runs: 3, quorum: 2 })),
+        ("repeat ", |task, _, _| task.repeat = Some(Repeat { runs: 3, quorum: 3 })),
         ("input a", |_, inputs, _| inputs[0] = file("a", "other", 0o644)),
         ("input a", |_, inputs, _| inputs[0] = file("a", "1", 0o755)),
         ("input a", |_, inputs, _| drop(inputs.remove(0))),
@@ -426,6 +436,8 @@ mod tests {
         let (before, old) = of(&task, &inputs, &[]);
         task.timeout = Some(std::time::Duration::from_secs(1));
         task.priority = 3;
+        task.retry = Some(Box::default());
+        task.on_unknown = crate::model::OnUnknown::Hold;
         task.description = Some("x".into());
         task.tags = ["t".into()].into();
         inputs[0].mode = Some(Mode::of(0o600));

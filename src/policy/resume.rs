@@ -10,6 +10,8 @@ pub struct Known {
     pub settled: Option<Gist>,
     /// Its last attempt was begun and is not accounted for by a result or by the record of a retry.
     pub begun: bool,
+    /// It is on record of its last attempt that nobody knows how it ended.
+    pub unknown: bool,
     /// How the process of its last attempt ended, where the supervisor wrote that down.
     pub exit: Option<ExitBy>,
     /// It must not be made twice: its `on_unknown` is `hold`.
@@ -53,17 +55,17 @@ pub enum Fate {
 #[must_use]
 pub fn fate(known: &Known) -> Fate {
     let unknown = match known.settled {
-        // Cancelled, or never begun: what it came to is on record.
-        Some(Gist { result: TaskResult::Skip, .. }) => return Fate::Open,
+        // Cancelled, or never begun: what it came to is on record. Unless it was held then, and is held still.
+        Some(Gist { result: TaskResult::Skip, .. }) => known.unknown,
         // Its worker was lost, or it was never placed: no end of its own.
         Some(Gist { result: TaskResult::Fail, failure: Some(FailureKind::Transport), has_end: false }) => true,
         Some(_) => return Fate::Done,
-        None => known.begun,
+        None => known.begun || known.unknown,
     };
     match (unknown, known.exit) {
         (false, _) => Fate::Open,
-        (true, Some(ExitBy::Own)) => Fate::Judge,
-        (true, _) if !known.begun => Fate::Open,
+        (true, Some(ExitBy::Own)) if !known.unknown => Fate::Judge,
+        (true, _) if !known.begun && !known.unknown => Fate::Open,
         (true, _) if known.holds && !known.allowed => Fate::Held,
         (true, _) => Fate::Again,
     }
@@ -79,10 +81,12 @@ mod tests {
         let lost = is(TaskResult::Fail)
             && known.settled.is_some_and(|g| g.failure == Some(FailureKind::Transport) && !g.has_end);
         let final_results = [TaskResult::Pass, TaskResult::Partial, TaskResult::Fail, TaskResult::Timeout];
-        let in_the_dark = lost || (known.settled.is_none() && known.begun);
+        let skipped = is(TaskResult::Skip);
+        let in_the_dark =
+            lost || (known.settled.is_none() && known.begun) || (known.unknown && (skipped || known.settled.is_none()));
         let judged = final_results.into_iter().any(is) && !lost;
-        let ended = in_the_dark && known.exit == Some(ExitBy::Own);
-        let ran = in_the_dark && known.begun && !ended;
+        let ended = in_the_dark && known.exit == Some(ExitBy::Own) && !known.unknown;
+        let ran = in_the_dark && (known.begun || known.unknown) && !ended;
         let person = known.holds && !known.allowed;
         match (judged, ended, ran, person) {
             (true, ..) => Fate::Done,
@@ -104,9 +108,10 @@ mod tests {
         let mut all = Vec::new();
         for settled in settled {
             for exit in [None, Some(ExitBy::Own), Some(ExitBy::Us)] {
-                for bits in 0..8 {
+                for bits in 0..16 {
                     let bit = |n: u32| bits & (1 << n) != 0;
-                    all.push(Known { settled, begun: bit(0), exit, holds: bit(1), allowed: bit(2) });
+                    let (begun, holds, allowed, unknown) = (bit(0), bit(1), bit(2), bit(3));
+                    all.push(Known { settled, begun, unknown, exit, holds, allowed });
                 }
             }
         }
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn the_table_is_what_a_second_reading_of_the_contract_says() {
         let all = all();
-        assert_eq!(all.len(), 41 * 3 * 8);
+        assert_eq!(all.len(), 41 * 3 * 16);
         for known in all {
             assert_eq!(fate(&known), naive(&known), "{known:?}");
         }
@@ -126,7 +131,7 @@ mod tests {
     fn no_exit_of_its_own_is_made_again_and_nothing_that_must_not_run_twice_runs_unasked() {
         for known in all() {
             let fate = fate(&known);
-            if known.exit == Some(ExitBy::Own) && known.begun {
+            if known.exit == Some(ExitBy::Own) && known.begun && !known.unknown {
                 let cancelled = known.settled.is_some_and(|gist| gist.result == TaskResult::Skip);
                 assert!(cancelled || matches!(fate, Fate::Done | Fate::Judge), "{known:?}");
             }

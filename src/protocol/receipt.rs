@@ -42,9 +42,12 @@ pub struct Receipt {
     /// A pass after a failure.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
-    /// Every attempt in order, the deciding one included.
+    /// Every attempt in order, the deciding one included; of those before the run was cut short, all that were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptRecord>,
+    /// What the repetitions came to; absent when the task is not repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<RepeatRecord>,
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub argv: Box<[Box<str>]>,
     /// Of the argv's canonical JSON.
@@ -161,10 +164,14 @@ pub struct Score {
     pub notes: Option<String>,
 }
 
-/// How one attempt ended.
+/// How one attempt ended. The fields behind `cause` are those of attempts that others followed: of the last one the
+/// receipt itself has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     pub attempt: u32,
+    /// From 1; 0, and absent, when the task is not repeated.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repetition: u32,
     pub worker_id: Arc<str>,
     pub started_at: Stamp,
     pub duration_ms: u64,
@@ -173,6 +180,34 @@ pub struct AttemptRecord {
     pub failure_kind: Option<FailureKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogRef>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaked: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// A verdict of verdicts, and what can be said from it: of `done` repetitions, `passed` did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RepeatRecord {
+    /// Most repetitions.
+    pub runs: u32,
+    /// How many had to pass.
+    pub quorum: u32,
+    pub done: u32,
+    pub passed: u32,
+    /// For k from 1 to `done`: how likely one of k passes.
+    pub pass_at_k: Vec<f64>,
+    /// For k from 1 to `done`: how likely all of k pass.
+    pub pass_hat_k: Vec<f64>,
 }
 
 /// Something a task made or read: a file, a symbolic link, or an empty folder.

@@ -86,6 +86,7 @@ impl Receipts {
             cause: None,
             flaky: false,
             attempts: Vec::new(),
+            repeat: None,
             argv: Box::default(),
             argv_digest: None,
             inputs_digest: None,

@@ -19,7 +19,8 @@ use super::{RunView, Sink, lines};
 use crate::engine::outcome::Outcome;
 use crate::id::TaskId;
 use crate::journal::{Event, Happened};
-use crate::protocol::receipt::ReusedFrom;
+use crate::policy::retry::Next;
+use crate::protocol::receipt::{AttemptRecord, LogRef, ReusedFrom};
 use crate::protocol::{Receipt, TaskResult};
 use crate::time::{Millis, Stamp};
 
@@ -113,6 +114,34 @@ impl Human {
         }
     }
 
+    /// What a failed attempt printed is shown like that of a failed task; a repetition has its line where each end has one.
+    fn restarted(
+        &mut self,
+        view: &RunView<'_>,
+        stamp: Stamp,
+        (task, record, next): (TaskId, &AttemptRecord, Next),
+    ) -> io::Result<()> {
+        let name = &*view.fleet.tasks[task].name;
+        self.partial.end((task, name), &mut self.out);
+        let shows = |log: &&LogRef| log.bytes > 0 && self.output.shows_log(record.result);
+        let log = record.log.as_ref().filter(shows);
+        if let Some(log) = log {
+            self.ci.open(name, stamp, &mut self.out.text);
+            output::log(&view.run_dir.join(&*log.path), &mut self.out)?;
+            self.ci.close(name, stamp, &mut self.out.text);
+            self.on_screen = None;
+        }
+        let failed = matches!(next, Next::Retry { .. }) && self.output != OutputMode::Quiet;
+        if self.every_line() || log.is_some() || failed {
+            lines::restarted(view, self.out.paint, (task, record, next), &mut self.out.text);
+            self.pushed(1);
+        }
+        if let Some(live) = &mut self.live {
+            live.restarted(task);
+        }
+        Ok(())
+    }
+
     fn settled(&mut self, view: &RunView<'_>, stamp: Stamp, task: TaskId, receipt: &Receipt) -> io::Result<()> {
         let name = &*view.fleet.tasks[task].name;
         let bad = !matches!(receipt.result, TaskResult::Pass | TaskResult::Skip);
@@ -176,6 +205,7 @@ impl Sink for Human {
                     self.on_screen = None;
                 }
             }
+            Event::Restarted { task, record, next } => self.restarted(view, happened.stamp, (task, record, next))?,
             Event::Settled { task, receipt } => self.settled(view, happened.stamp, task, receipt)?,
             Event::Interrupted { task, record } => {
                 lines::interrupted(view, self.out.paint, task, record, &mut self.out.text);

@@ -9,6 +9,7 @@ use super::reasons;
 use super::text::Span;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::plan::explain::Reason;
+use crate::policy::retry::Next;
 use crate::protocol::receipt::{AttemptRecord, ReusedFrom};
 use crate::protocol::{Receipt, TaskResult};
 
@@ -73,6 +74,37 @@ pub(super) fn starting(
         line(paint, Color::Dim, "start", format_args!("{name}{on_word}{on}  attempt {attempt}"), out);
     } else {
         line(paint, Color::Dim, "start", format_args!("{name}{on_word}{on}"), out);
+    }
+}
+
+/// `retry    test  2/3 in 4.2s  task: exit code 1 (worker a)`, `repeat   test  2/5  pass`
+pub(super) fn restarted(
+    view: &RunView<'_>,
+    paint: Paint,
+    (task, record, next): (TaskId, &AttemptRecord, Next),
+    out: &mut Vec<u8>,
+) {
+    let name = &*view.fleet.tasks[task].name;
+    let kind = record.failure_kind.map_or("", |kind| kind.name());
+    let cause = record.cause.as_deref().unwrap_or("");
+    let separator = if kind.is_empty() || cause.is_empty() { "" } else { ": " };
+    let (open, on, shut) = match view.fleet.workers.len() {
+        0 | 1 => ("", "", ""),
+        _ => ("  (worker ", &*record.worker_id, ")"),
+    };
+    match next {
+        Next::Retry { attempt, of, wait } => {
+            let wait = Span(wait);
+            let rest = format_args!("{name}  {attempt}/{of} in {wait}  {kind}{separator}{cause}{open}{on}{shut}");
+            line(paint, Color::Yellow, "retry", rest, out);
+        }
+        Next::Repetition { number, of } => {
+            let result = record.result.name();
+            let separator = if cause.is_empty() { "" } else { ": " };
+            let rest = format_args!("{name}  {number}/{of}  {result}{separator}{cause}{open}{on}{shut}");
+            line(paint, Color::Dim, "repeat", rest, out);
+        }
+        Next::Final => {}
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Live {
 struct Progress {
     /// Started and not settled, in the order they started.
     running: Vec<(TaskId, Millis)>,
+    /// Between two attempts.
+    waiting: Vec<TaskId>,
     done: Counts,
 }
 
@@ -51,10 +53,17 @@ impl Live {
     }
 
     pub(super) fn starting(&mut self, task: TaskId, now: Millis) {
+        self.progress.waiting.retain(|waiting| *waiting != task);
         self.progress.running.push((task, now));
     }
 
+    pub(super) fn restarted(&mut self, task: TaskId) {
+        self.progress.running.retain(|(running, _)| *running != task);
+        self.progress.waiting.push(task);
+    }
+
     pub(super) fn settled(&mut self, task: TaskId, result: TaskResult) {
+        self.progress.waiting.retain(|waiting| *waiting != task);
         if let Some(at) = self.progress.running.iter().position(|(running, _)| *running == task) {
             self.progress.running.remove(at);
         }
@@ -104,6 +113,7 @@ impl Progress {
             (failed, "failed", Some(Color::Red)),
             (self.done[TaskResult::Partial], "partial", Some(Color::Yellow)),
             (running, "running", None),
+            (self.waiting.len() as u64, "to retry", Some(Color::Yellow)),
             (self.done[TaskResult::Skip], "skipped", Some(Color::Dim)),
         ];
         let took = Span(now.since(Millis(0))).to_string();

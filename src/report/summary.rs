@@ -19,6 +19,8 @@ use crate::protocol::TaskResult;
 const FAILURES_SHOWN: usize = 10;
 /// Failures named at all; a run of ten thousand that all fail says so in a screen or two.
 const FAILURES_NAMED: usize = 50;
+/// Tasks named that passed after a failure.
+const FLAKY_NAMED: usize = 20;
 /// Last lines of a failure's log.
 const LOG_LINES: usize = 20;
 /// Tasks named in the command that reruns what failed; above it, the whole run is what failed.
@@ -116,13 +118,17 @@ impl Summary<'_> {
             put(out, format_args!("and {more} more; all of them: fleet status {}", self.view.run));
         }
         let paint = out.paint;
+        let flaky = self.flaky(paint);
         if !self.brief {
             out.text.push(b'\n');
             for line in self.times(paint) {
                 put(out, format_args!("{line}"));
             }
-        } else if !failures.is_empty() {
+        } else if !failures.is_empty() || !flaky.is_empty() {
             out.text.push(b'\n');
+        }
+        for line in flaky {
+            put(out, format_args!("{line}"));
         }
         if self.outcome.exit.is_cut_short() && !self.outcome.outstanding.is_empty() {
             put(
@@ -180,6 +186,20 @@ impl Summary<'_> {
             out.text.extend_from_slice(b"    ");
             out.task_line(&line);
         }
+    }
+
+    /// The tasks that passed after a failure.
+    fn flaky(&self, paint: Paint) -> Vec<String> {
+        let flaky = &self.outcome.flaky;
+        let mut names: Vec<String> = flaky.iter().take(FLAKY_NAMED).map(|task| self.name(*task).to_owned()).collect();
+        if flaky.len() > FLAKY_NAMED {
+            names.push(format!("{} more", flaky.len() - FLAKY_NAMED));
+        }
+        let mut lines = Vec::new();
+        if !names.is_empty() {
+            self.wrap(paint, "flaky         ", names, ", ", "", &mut lines);
+        }
+        lines
     }
 
     /// The slowest tasks and the critical path, when there is more than one task to compare.
@@ -266,8 +286,12 @@ impl Summary<'_> {
             if counts[result] > 0 {
                 let gap = if line.is_empty() { "" } else { ", " };
                 let _ = write!(line, "{gap}{}", paint.color(color, format_args!("{} {word}", counts[result])));
-                if result == TaskResult::Pass && self.outcome.reused > 0 {
-                    let _ = write!(line, " ({} reused)", self.outcome.reused);
+                let flaky = self.outcome.flaky.len() as u64;
+                let told =
+                    [(self.outcome.reused, "reused"), (flaky, "flaky")].map(|(n, word)| (n, format!("{n} {word}")));
+                let told: Vec<&str> = told.iter().filter(|(n, _)| *n > 0).map(|(_, told)| &**told).collect();
+                if result == TaskResult::Pass && !told.is_empty() {
+                    let _ = write!(line, " ({})", told.join(", "));
                 }
             }
         }

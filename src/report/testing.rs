@@ -93,6 +93,7 @@ impl World {
         std::fs::create_dir(folder.path().join("logs")).expect("the folder is ours");
         let outcome = Outcome {
             reused: 0,
+            flaky: Vec::new(),
             run: run.clone(),
             exit: ExitCode::Passed,
             wall: Duration::ZERO,
@@ -240,6 +241,7 @@ pub(super) fn receipt(run: &RunId, name: &str, result: TaskResult) -> Receipt {
         cause: None,
         flaky: false,
         attempts: Vec::new(),
+        repeat: None,
         argv: Box::default(),
         argv_digest: None,
         inputs_digest: None,

@@ -13,6 +13,7 @@ use super::map::{SourceMap, Spot};
 use super::nearest::nearest;
 use super::outside::Outside;
 use super::paths::{self, Links, PathKind};
+use super::quantity::UnitMistake;
 use super::shell::{self, BadCommand};
 use super::vars::{EXPANDED_BYTES_MAX, Reader, Scope, has_references};
 use super::when::Facts;
@@ -202,9 +203,25 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn duration(&self, scope: &Scope<'_>, spot: &Spot<'_>, text: &DurationText) -> Option<Duration> {
+        self.span_of_time(scope, spot, text, false)
+    }
+
+    /// A duration that may be none at all.
+    pub(super) fn wait(&self, scope: &Scope<'_>, spot: &Spot<'_>, text: &DurationText) -> Option<Duration> {
+        self.span_of_time(scope, spot, text, true)
+    }
+
+    fn span_of_time(
+        &self,
+        scope: &Scope<'_>,
+        spot: &Spot<'_>,
+        text: &DurationText,
+        may_be_zero: bool,
+    ) -> Option<Duration> {
         let read = self.text(scope, spot, &text.0)?;
         match quantity::duration(&read) {
             Ok(duration) => Some(duration),
+            Err(bad) if may_be_zero && bad.why == UnitMistake::Zero => Some(Duration::ZERO),
             Err(bad) => {
                 let at = self.inside(spot, &text.0, &bad.at);
                 self.report(SpecError::Duration { at, why: bad.why, instead: bad.instead });

@@ -122,8 +122,12 @@ impl<'t> De<'t, '_> {
     fn number(self) -> Result<f64, Failure> {
         match self.node.value() {
             Value::Float(f) if f.is_finite() => Ok(f),
-            #[expect(clippy::cast_precision_loss, reason = "a field of this type is a share, a weight or a bound")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a field of this type is a share, a weight, a factor or a bound"
+            )]
             Value::Integer(i) => Ok(i as f64),
+            Value::Float(_) => self.settle(Err(Failure::Says("must be finite".into()))),
             _ => self.wrong_type("a number"),
         }
     }
@@ -163,6 +167,9 @@ impl<'t> De<'t, '_> {
             }
             "weight" if self.number()? <= 0.0 => {
                 return self.settle(Err(Failure::Says("must be greater than 0".into())));
+            }
+            "multiplier" if self.number()? < 1.0 => {
+                return self.settle(Err(Failure::Says("must be at least 1".into())));
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod draft;
+mod retry;
 mod text;
 
 use std::ops::Range;
@@ -306,6 +307,29 @@ pub enum SpecError {
         most: f64,
         at: Place,
         other: Place,
+    },
+
+    // ── attempts ──
+    BackoffCrossed {
+        initial: String,
+        max: String,
+        at: Place,
+        max_at: Option<Place>,
+    },
+    BackoffTooLong {
+        at: Place,
+        limit: String,
+    },
+    TooManyAttempts {
+        field: &'static str,
+        at: Place,
+        limit: u32,
+    },
+    RepeatQuorum {
+        quorum: u32,
+        runs: u32,
+        at: Place,
+        runs_at: Place,
     },
 
     // ── the shared cache ──

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use super::shape::{
-    DurationText, Free, List, MatrixRaw, Name, Named, OneOrMany, RunRaw, Scalar, Share, SizeText, Table, Text, Weight,
+    DurationText, Free, List, MatrixRaw, Multiplier, Name, Named, OneOrMany, RunRaw, Scalar, Share, SizeText, Table,
+    Text, Weight,
 };
 use super::shape::{lenient, shapes};
 
@@ -23,10 +24,7 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
         "Defaults",
         &[
             "tags",
-            "retry",
-            "repeat",
             "budget",
-            "on_unknown",
             "secrets",
             "alerts",
             "worker",
@@ -49,7 +47,7 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
             "on_failure",
         ],
     ),
-    ("Task", &["agent", "instructions", "retry", "repeat", "budget", "on_unknown", "secrets", "alerts"]),
+    ("Task", &["agent", "instructions", "budget", "secrets", "alerts"]),
     ("When", &["changed"]),
     ("WorkerRequest", &["role", "tools"]),
     ("Policies", &["security", "budget", "alerts"]),
@@ -61,6 +59,9 @@ pub const KINDS_NOT_YET: &[(&str, &[&str])] = &[
     ("HostWord", &["ssh", "docker"]),
     ("Scorer", &["verifier_prompt", "manual", "diff_confined", "metric"]),
 ];
+
+/// The kind of failure that a task of any version may not retry, with the enum it would belong to.
+pub const NEVER_RETRIED: (&str, &str) = ("RetryOn", "verifier");
 
 /// A struct of the file: required fields are of their type, optional ones `Option`, read leniently (a mistake in one
 /// is on record and does not hide the mistakes in the next).
@@ -169,6 +170,12 @@ written! {
             idle_timeout: DurationText,
             /// Time a ready task may wait for its start.
             start_within: DurationText,
+            /// When a failed attempt is followed by another.
+            retry: Box<RetryRaw>,
+            /// How many repetitions judge a task.
+            repeat: RepeatRaw,
+            /// What is done after a crash that left it unknown whether a task ran.
+            on_unknown: OnUnknownRaw,
             /// Variables of the environment; a task's own are laid over them.
             env: Table<Scalar>,
             /// Names, or globs of names, let through from the caller's environment.
@@ -234,6 +241,12 @@ written! {
             idle_timeout: Box<DurationText>,
             /// Time the ready task may wait for its start.
             start_within: Box<DurationText>,
+            /// When a failed attempt is followed by another; never unless said.
+            retry: Box<RetryRaw>,
+            /// How many repetitions judge the task, and how many of them have to pass.
+            repeat: Box<RepeatRaw>,
+            /// What is done after a crash that left it unknown whether the task ran; `"retry"` unless said.
+            on_unknown: OnUnknownRaw,
             /// Higher starts first; 0 unless said.
             priority: i32,
             /// What it takes from the pools of `policies.limits` while it runs.
@@ -288,6 +301,38 @@ written! {
             mime_type: Text,
             /// Whether it is a task failure when it is missing, which it is unless said.
             required: bool,
+        }
+    }
+
+    /// When a failed attempt is followed by another. The n-th wait is `initial_backoff` times `multiplier` to the power of
+    /// n - 1, at most `max_backoff`, times a jitter from 0.5 to 1.
+    RetryRaw = "Retry" {
+        optional {
+            /// All attempts together; 3 unless said.
+            #[schemars(range(min = 1, max = 1000))]
+            max_attempts: NonZeroU32,
+            /// The wait before the second attempt; 5s unless said.
+            initial_backoff: DurationText,
+            /// The longest wait; 5m unless said.
+            max_backoff: DurationText,
+            /// What each wait is longer by than the one before; 2 unless said.
+            multiplier: Multiplier,
+            /// What is retried; `["transport", "task"]` unless said.
+            #[schemars(length(min = 1))]
+            on: List<RetryWord>,
+        }
+    }
+
+    /// A verdict of verdicts: the task is repeated until it is decided whether enough repetitions pass.
+    RepeatRaw = "Repeat" {
+        required {
+            /// Most repetitions.
+            #[schemars(range(min = 1, max = 1000))]
+            runs: NonZeroU32,
+        }
+        optional {
+            /// How many have to pass; all unless said.
+            quorum: NonZeroU32,
         }
     }
 
@@ -607,6 +652,39 @@ pub enum ShellRaw {
 #[serde(rename = "Accept", rename_all = "snake_case")]
 pub enum Accept {
     Partial,
+}
+
+/// What is followed by another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "RetryOn", rename_all = "snake_case")]
+pub enum RetryWord {
+    /// It could not be started, or nobody can say how it ended.
+    Transport,
+    /// It failed.
+    Task,
+    /// Its own time was up.
+    Timeout,
+}
+
+impl RetryWord {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Task => "task",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// What is done after a crash that left it unknown whether a task ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "OnUnknown", rename_all = "snake_case")]
+pub enum OnUnknownRaw {
+    /// It is attempted again.
+    Retry,
+    /// It waits for a person.
+    Hold,
 }
 
 /// What is done with a shared cache.

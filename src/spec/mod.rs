@@ -28,6 +28,7 @@ mod paths;
 mod quantity;
 pub mod render;
 mod resolve;
+mod retry;
 pub mod schema;
 mod scorer;
 mod shape;

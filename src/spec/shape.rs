@@ -240,6 +240,12 @@ checked! {
         "type": "number",
         "exclusiveMinimum": 0.0
     }
+    /// A factor, at least 1 and finite.
+    Multiplier(f64) = "multiplier" {
+        "description": "A factor, at least 1.",
+        "type": "number",
+        "minimum": 1.0
+    }
 }
 
 impl From<Name> for Text {

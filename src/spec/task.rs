@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::error::SpecError;
-use super::file::{ArtifactRaw, DefaultsRaw, DurationText, List, Scalar, ShellRaw, Table, TaskRaw, Text};
+use super::file::{ArtifactRaw, DefaultsRaw, DurationText, List, OnUnknownRaw, Scalar, ShellRaw, Table, TaskRaw, Text};
 use super::map::Spot;
 use super::matrix::{Values, instance_name};
 use super::needs::{self, Names};
 use super::paths::PathKind;
 use super::scorer::{self, Named};
 use super::vars::{Reader, Scope};
-use super::{when, worker};
+use super::{retry, when, worker};
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
-use crate::model::{Action, Artifact, Metadata, Pool, Shell, Task, Worker};
+use crate::model::{Action, Artifact, Metadata, OnUnknown, Pool, Repeat, Retry, Shell, Task, Worker};
 use crate::time::written;
 
 /// All that a task is resolved against.
@@ -78,6 +78,12 @@ pub(super) fn resolve(tables: &Tables<'_>, id: TaskId, base: &str, raw: &TaskRaw
         timeout,
         idle_timeout,
         start_within: one.time("start_within", raw.start_within.as_deref(), defaults.start_within.as_ref()),
+        retry: one.retry(),
+        repeat: one.repeat(),
+        on_unknown: match raw.on_unknown.or(defaults.on_unknown) {
+            Some(OnUnknownRaw::Hold) => OnUnknown::Hold,
+            Some(OnUnknownRaw::Retry) | None => OnUnknown::Retry,
+        },
         priority: raw.priority.or(defaults.priority).unwrap_or(0),
         uses: one.uses(),
         tags: raw.tags.as_ref().map(|list| needs::tags(cx, base, &values, list).into()).unwrap_or_default(),
@@ -131,6 +137,24 @@ impl One<'_> {
         let mut time = None;
         self.own_or_default(field, own, common, |spot, text| time = self.cx.duration(self.scope, spot, text));
         time
+    }
+
+    /// A task's own table stands in place of the common one, and none of it is mixed in.
+    fn retry(&self) -> Option<Box<Retry>> {
+        let mut read = None;
+        self.own_or_default("retry", self.raw.retry.as_deref(), self.tables.defaults.retry.as_deref(), |spot, raw| {
+            read = Some(Box::new(retry::retry(self.cx, self.scope, spot, raw)));
+        });
+        read
+    }
+
+    /// As [`Self::retry`].
+    fn repeat(&self) -> Option<Repeat> {
+        let mut read = None;
+        self.own_or_default("repeat", self.raw.repeat.as_deref(), self.tables.defaults.repeat.as_ref(), |spot, raw| {
+            read = Some(retry::repeat(self.cx, spot, raw));
+        });
+        read
     }
 
     fn either(&self, field: &'static str, own: Option<&List<Text>>, common: Option<&List<Text>>) -> Box<[Box<str>]> {

@@ -281,7 +281,7 @@ shell = "zsh"
         ("fleet.toml", br#"name = "x"
 [tasks.a]
 run = "x"
-retry = { max_attempts = 3 }
+budget = { max_seconds = 3 }
 needs = ["b"]
 [tasks.b]
 run = "y"
@@ -295,6 +295,80 @@ require = []
 run = "x"
 [workers.w]
 host = { kind = "ssh" }
+"#),
+    ]),
+    ("retry_verifier", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+retry = { on = ["transport", "verifier", "transport"] }
+"#),
+    ]),
+    ("retry_numbers", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+retry = { max_attempts = 0, multiplier = 0.9, initial_backoff = 5, on = ["tsk"] }
+[tasks.b]
+run = "x"
+retry = { multiplier = inf }
+"#),
+    ]),
+    ("backoff_crossed", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+retry = { initial_backoff = "10m" }
+[tasks.b]
+run = "x"
+retry = { initial_backoff = "10m", max_backoff = "1m" }
+"#),
+    ]),
+    ("backoff_crossed_in_defaults", &[
+        ("fleet.toml", br#"name = "x"
+[defaults]
+retry = { initial_backoff = "6m" }
+[tasks.a]
+run = "x"
+[tasks.b]
+run = "x"
+"#),
+    ]),
+    ("repeat_numbers", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+repeat = { runs = 0, quorum = 0 }
+[tasks.d]
+run = "x"
+repeat = { quorum = 2 }
+[tasks.e]
+run = "x"
+repeat = 3
+"#),
+    ]),
+    ("retry_too_much", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+retry = { max_attempts = 1001, initial_backoff = "2d", max_backoff = "3d", on = [] }
+"#),
+    ]),
+    ("repeat_quorum", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+repeat = { runs = 3, quorum = 4 }
+[tasks.b]
+run = "x"
+repeat = { runs = 1001 }
+"#),
+    ]),
+    ("on_unknown_word", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+on_unknown = "ask"
 "#),
     ]),
     ("duration_bare_number", &[

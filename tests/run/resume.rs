@@ -246,3 +246,46 @@ sh = './note last'
     fleet.run(["run"]).passes().says("3 passed (3 reused)");
     assert_eq!((starts(&fleet, "first"), starts(&fleet, "middle"), starts(&fleet, "last")), (1, 2, 1));
 }
+
+#[test]
+fn what_must_not_run_twice_waits_for_a_person() {
+    let fleet = noted(&THREE.replace("needs = ['first']", "needs = ['first']\non_unknown = 'hold'"));
+    killed(&fleet);
+    fleet
+        .clone()
+        .file("go", "")
+        .run(["resume"])
+        .fails_with(6)
+        .says("skip     middle  nobody knows whether it ran, and its on_unknown is `hold`");
+    assert_eq!(starts(&fleet, "middle"), 1);
+    fleet.run(["resume"]).fails_with(6);
+    fleet.run(["resume", "--again", "midle"]).fails_with(2).warns("no task is named `midle`");
+    assert_eq!(starts(&fleet, "middle"), 1);
+    fleet.run(["resume", "--again", "middle"]).passes();
+    assert_eq!((starts(&fleet, "middle"), starts(&fleet, "last")), (2, 1));
+}
+
+#[test]
+fn retries_are_counted_over_all_sittings() {
+    let flawed = "
+[tasks.first]
+run = 'true'
+[tasks.flawed]
+needs = ['first']
+sh = './note flawed; exit 1'
+retry = { max_attempts = 3, initial_backoff = '1ms', max_backoff = '1ms' }
+[tasks.middle]
+sh = './note middle; touch there; while [ ! -e go ]; do sleep 0.01; done'
+";
+    let fleet = noted(flawed);
+    let mut run = fleet.start(["run"]);
+    run.awaits("there");
+    until("the flawed task has its result", || {
+        journal::read(&fleet.run_dir()).iter().any(|record| record["receipt"]["task_id"] == "flawed")
+    });
+    run.signal(Signal::KILL);
+    drop(run);
+    fleet.clone().file("go", "").run(["resume"]).fails_with(1);
+    assert_eq!(starts(&fleet, "flawed"), 3);
+    assert_eq!(fleet.receipt("flawed")["attempts"].as_array().unwrap().len(), 3);
+}

@@ -8,8 +8,8 @@ use crate::id::{Id, IdMap, PoolId, TaskId};
 use crate::model::scorer::{JsonTest, QuorumWord, Source};
 use crate::model::worker::Host;
 use crate::model::{
-    Action, Artifact, CacheMode, CachePolicy, CacheRemote, Fleet, Need, Policies, Pool, Scorer, ScorerRule, Shell,
-    Task, Trust, Worker, WorkerRequest,
+    Action, Artifact, CacheMode, CachePolicy, CacheRemote, Fleet, Need, OnUnknown, Policies, Pool, Repeat, Retry,
+    RetryOn, Scorer, ScorerRule, Shell, Task, Trust, Worker, WorkerRequest,
 };
 use crate::spec::looks::{FileLook, FolderLook, GlobLook, Looks, Stamp};
 
@@ -58,6 +58,9 @@ record!(Task {
     timeout,
     idle_timeout,
     start_within,
+    retry,
+    repeat,
+    on_unknown,
     priority,
     uses,
     tags,
@@ -71,6 +74,10 @@ record!(Task {
     pass_score,
     metadata,
 });
+record!(Retry { max_attempts, initial_backoff, max_backoff, multiplier, on });
+record!(RetryOn { transport, task, timeout });
+record!(Repeat { runs, quorum });
+choice!(OnUnknown { 0 => Retry, 1 => Hold });
 choice!(Action { 0 => Run(argv), 1 => Script { shell, text } });
 choice!(Shell { 0 => Sh, 1 => Bash });
 record!(Need { task, accept_partial, order_only });

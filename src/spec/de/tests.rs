@@ -74,7 +74,7 @@ needs = ["a", 4, { order_only = true, tsk = 1 }]
 timeout = 90
 idle_timeout = "90"
 start_within = "soon"
-retry = {}
+budget = {}
 priority = 9999999999
 pass_score = 2
 uses = { gpu = 0 }
@@ -112,7 +112,7 @@ unknown_key: `tasks.build.needs[2]` has no key `tsk` @ "tsk" (did you mean `task
 bad_duration: `tasks.build.timeout` must be a duration as text, not an integer @ "90" (give it a unit: `"90s"`)
 bad_duration: `tasks.build.idle_timeout`: the duration `90` has no unit @ "90" (write "90s")
 bad_duration: `tasks.build.start_within`: the duration `soon` has no number where one belongs @ "soon" (write a number and a unit, such as "90s", "10m" or "1h30m")
-not_supported_yet: `retry` in `tasks.build` is not supported yet @ "retry" (remove it; nothing in a fleet file is read and ignored)
+not_supported_yet: `budget` in `tasks.build` is not supported yet @ "budget" (remove it; nothing in a fleet file is read and ignored)
 bad_value: `tasks.build.priority` must be at most 2147483647 @ "9999999999"
 bad_value: `tasks.build.pass_score` must be from 0 to 1 @ "2"
 bad_value: `tasks.build.uses.gpu` must be at least 1 @ "0"

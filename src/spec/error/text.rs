@@ -67,6 +67,10 @@ impl SpecError {
             | Self::QuorumTooLarge { .. }
             | Self::BadExitCode { .. }
             | Self::BoundsCrossed { .. } => self.of_scorers(),
+            Self::BackoffCrossed { .. }
+            | Self::BackoffTooLong { .. }
+            | Self::TooManyAttempts { .. }
+            | Self::RepeatQuorum { .. } => self.of_retries(map),
             Self::Url { .. } | Self::TokenRef { .. } | Self::TokenInClear { .. } | Self::TrustWithoutRemote { .. } => {
                 self.of_cache(map)
             }
