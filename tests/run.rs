@@ -9,11 +9,13 @@
 //! - `judging` scorers · `records` journal, receipts, store, status, logs · `terminal` what a person sees
 //! - `explain` why a task would run or not, foreseen and held against what happens
 //! - `kept_plan` that no command believes an old reading of the file
+//! - `output` much of it, odd bytes, and readers that stand still
 //! - `sharing` a cache of several machines
 //! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
 //!   tools miss
 //! - `resume` a run that was cut short goes on · `rerun` a run is done again
-//! - `retries` several attempts of a task · `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
+//! - `retries` several attempts of a task · `tail` what a running task has printed so far
+//! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
 //! Time never decides: tasks meet at files, and a limit is only there to end a test that would hang.
 
@@ -33,6 +35,7 @@ mod run {
     mod leftovers;
     mod order;
     mod outcome;
+    mod output;
     mod reading;
     mod records;
     mod rerun;
@@ -43,6 +46,7 @@ mod run {
     mod sharing;
     mod signals;
     mod support;
+    mod tail;
     mod terminal;
     mod time;
     mod traps;

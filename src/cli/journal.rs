@@ -63,7 +63,11 @@ fn open(which: &WhichArgs) -> Result<Opened, Trouble> {
 }
 
 fn look(opened: &Opened) -> Result<Found, Trouble> {
-    Ok(repair::look(&opened.dir, &opened.run).map_err(|error| opened.journal(error))?)
+    let found = repair::look(&opened.dir, &opened.run).map_err(|error| opened.journal(error))?;
+    if found.is_whole() && found.records() == 0 {
+        return Err(opened.no_record().into());
+    }
+    Ok(found)
 }
 
 fn check(opened: &Opened, out: &mut dyn Write) -> Result<ExitCode, Trouble> {

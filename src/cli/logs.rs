@@ -35,6 +35,9 @@ pub struct LogsArgs {
     /// Only the last lines
     #[arg(long, value_name = "LINES")]
     pub tail: Option<usize>,
+    /// The bytes as the task printed them, also on a terminal, which may do anything with them
+    #[arg(long)]
+    pub raw: bool,
     /// Go on printing until the task has its result
     #[arg(long)]
     pub follow: bool,
@@ -43,7 +46,7 @@ pub struct LogsArgs {
 /// # Errors
 /// See [`Trouble`].
 pub fn run(args: &LogsArgs, out: &mut dyn Write) -> Result<u8, Trouble> {
-    show(args, io::stdout().is_terminal(), out)
+    show(args, io::stdout().is_terminal() && !args.raw, out)
 }
 
 fn show(args: &LogsArgs, terminal: bool, out: &mut dyn Write) -> Result<u8, Trouble> {
@@ -55,7 +58,7 @@ fn show(args: &LogsArgs, terminal: bool, out: &mut dyn Write) -> Result<u8, Trou
         [_, _, word, ..] => return Err(Misuse::TooMany(word.clone()).into()),
     };
     let opened = Opened::find(words.file, run)?;
-    let mut reader = Reader::open(&opened.dir)?;
+    let mut reader = Reader::open(&opened.dir).map_err(|error| opened.journal(error.into()))?;
     let mut state = None;
     fold::advance(&mut reader, &mut state).map_err(|error| opened.journal(error))?;
     let mut state = Some(opened.state(state)?);

@@ -38,6 +38,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::policy::ExitCode;
 use crate::report::{ColorChoice, Paint};
+use crate::supervisor;
 pub use args::Misuse;
 pub use problem::Trouble;
 
@@ -123,6 +124,7 @@ fn early_color(words: &[OsString]) -> clap::ColorChoice {
 
 /// Runs the command line and answers what to exit with.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    supervisor::outlive_file_size_limit();
     let words: Vec<OsString> = words.into_iter().collect();
     let parsed = command()
         .color(early_color(&words))

@@ -105,10 +105,20 @@ impl Opened {
 
     /// The state, or that there is none yet.
     pub(super) fn state(&self, folded: Option<State>) -> Result<State, Trouble> {
-        folded.ok_or_else(|| Trouble::NotThere(format!("run {} has no record: it ended before it began", self.run)))
+        folded.ok_or_else(|| self.no_record())
+    }
+
+    /// That the run was ended before it could record anything.
+    pub(super) fn no_record(&self) -> Trouble {
+        Trouble::NotThere(format!("run {} has no record: it ended before it began", self.run))
     }
 
     pub(super) fn journal(&self, error: ReadError) -> Trouble {
+        if let ReadError::Io(error) = &error
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            return self.no_record();
+        }
         Trouble::Journal(self.run.clone(), error)
     }
 

@@ -64,15 +64,17 @@ pub fn run(args: &RerunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     }
     request.plan = Some(ready.digest());
     request.parent = Some(opened.run.to_string());
+    let (exe, keys) = (std::env::current_exe()?, args.show.wants_keys());
     let options = Options {
         jobs: request.jobs,
         fail_fast: args.show.ci.then_some(false).or(request.fail_fast),
         audit: None,
-        exe: std::env::current_exe()?,
+        exe,
         reuse,
+        keys,
     };
-    let mut sinks = args.show.sinks(rerun(args.file.as_ref(), &request), shell);
-    carry_out(ready, Asked { options, request, resumes: None, stands }, &mut sinks, |_, _| Ok(()))
+    let shown = args.show.sinks(rerun(args.file.as_ref(), &request), shell)?;
+    carry_out(ready, Asked { options, request, resumes: None, stands }, shown, |_, _| Ok(()))
 }
 
 /// What passed then and is still in the file.

@@ -51,16 +51,18 @@ pub fn run(args: &ResumeArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     }
     let again = args.again.iter().map(|name| task_named(&ready, name)).collect::<Result<Vec<_>, _>>()?;
     let reuse = rules(&ready.fleet, &ready.graph, &request.force, request.no_cache)?;
+    let (exe, keys) = (std::env::current_exe()?, args.show.wants_keys());
     let options = Options {
         jobs: request.jobs,
         fail_fast: args.show.ci.then_some(false).or(request.fail_fast),
         audit: None,
-        exe: std::env::current_exe()?,
+        exe,
         reuse,
+        keys,
     };
-    let mut sinks = args.show.sinks(rerun(args.file.as_ref(), &request), shell);
+    let shown = args.show.sinks(rerun(args.file.as_ref(), &request), shell)?;
     let resumes = Some(Resumes { run: opened.run.clone(), again });
-    carry_out(ready, Asked { options, request, resumes, stands: Vec::new() }, &mut sinks, |_, _| Ok(()))
+    carry_out(ready, Asked { options, request, resumes, stands: Vec::new() }, shown, |_, _| Ok(()))
 }
 
 /// What the run was asked to do.

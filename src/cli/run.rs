@@ -10,7 +10,7 @@ use clap::Args;
 use super::affected::AffectedArgs;
 use super::args::{Misuse, Source, sort_out};
 use super::load::{self, Ready};
-use super::show::ShowArgs;
+use super::show::{self, ShowArgs};
 use super::{Shell, Trouble, audit, plan, records};
 use crate::engine::outcome::Outcome;
 use crate::engine::reuse::{self, Forced};
@@ -22,7 +22,7 @@ use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::protocol::Receipt;
 use crate::protocol::run::RunRequest;
-use crate::report::{Rerun, Sinks};
+use crate::report::{Drain, Rerun, Sinks};
 use crate::spec::Syntax;
 use crate::store::state::{LockError, StateDir};
 
@@ -109,14 +109,15 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         reuse.forced = reuse.forced.with(audit.task);
     }
     let words = sort_out(words, args.source.file.as_deref())?;
-    let mut sinks = args.show.sinks(args.rerun(words.file.as_deref(), &words.rest), shell);
-    let options = Options { jobs, fail_fast: args.fail_fast(), audit, exe: std::env::current_exe()?, reuse };
+    let shown = args.show.sinks(args.rerun(words.file.as_deref(), &words.rest), shell)?;
+    let (exe, keys) = (std::env::current_exe()?, args.show.wants_keys());
+    let options = Options { jobs, fail_fast: args.fail_fast(), audit, exe, reuse, keys };
     let request = args.request(&ready, words.rest);
     let tell = |job: &Job<'_>, outcome: &Outcome| match &job.options.audit {
         Some(audit) => args.tell(audit.task, job, outcome, shell),
         None => Ok(()),
     };
-    carry_out(ready, Asked { options, request, resumes: None, stands: Vec::new() }, &mut sinks, tell)
+    carry_out(ready, Asked { options, request, resumes: None, stands: Vec::new() }, shown, tell)
 }
 
 /// What is asked of the engine beside the fleet.
@@ -136,7 +137,7 @@ pub(super) struct Asked {
 pub(super) fn carry_out(
     mut ready: Ready,
     asked: Asked,
-    sinks: &mut Sinks,
+    (mut sinks, drains): (Sinks, Vec<Drain>),
     tell: impl FnOnce(&Job<'_>, &Outcome) -> io::Result<()>,
 ) -> Result<ExitCode, Trouble> {
     let state = StateDir::of(&ready.fleet.workspace);
@@ -151,7 +152,8 @@ pub(super) fn carry_out(
     let state = &state;
     let (fleet, selection) = (Arc::new(fleet), &selection);
     let job = Job { fleet, graph: &graph, selection, options, state, request, resumes, stands };
-    let ended = engine::run(&job, sinks);
+    let ended = engine::run(&job, &mut sinks);
+    let written = show::all_written(drains);
     if let Ok(outcome) = &ended {
         tell(&job, outcome)?;
     }
@@ -159,7 +161,7 @@ pub(super) fn carry_out(
     std::mem::forget(job.fleet);
     std::mem::forget(graph);
     match ended {
-        Ok(outcome) => Ok(outcome.exit),
+        Ok(outcome) => Ok(if written.is_ok() { outcome.exit } else { outcome.exit.or_worse(ExitCode::NotWritten) }),
         Err(RunError::Lock(busy @ LockError::Locked { .. })) => {
             Err(Trouble::Other(ExitCode::StateBusy, busy.to_string()))
         }

@@ -1,27 +1,31 @@
 //! `fleet status`: what became of a run's tasks, or what they are doing now.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{self, Misuse};
+use super::args;
 use super::records::{self, Opened, Trouble};
+use crate::id::Attempt;
 use crate::journal::fold::StateName;
 use crate::journal::reader::Torn;
-use crate::journal::{Reader, Receipts, State, TaskState};
+use crate::journal::{Reader, Receipts, State, TaskState, log};
 use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::{Receipt, Run, RunStatus, TaskResult};
+use crate::report::output;
 use crate::report::text::{Span, clean};
+use crate::store::RunLookup;
 use crate::time::{Millis, Stamp, clock};
 
 /// Show the tasks of a run, past or present
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// The run: its id, the beginning of it, or `latest`, which is the default; a fleet file says whose
-    #[arg(value_name = "FILE|RUN")]
+    /// The run: its id, the beginning of it, or `latest`, which is the default; then tasks, each to be shown with the
+    /// last lines it printed; a fleet file says whose run
+    #[arg(value_name = "FILE|RUN|TASK")]
     pub words: Vec<String>,
     /// The fleet file whose runs are meant
     #[arg(short, long, value_name = "FILE")]
@@ -29,7 +33,13 @@ pub struct StatusArgs {
     /// Print the run as JSON, with state and receipt of each task
     #[arg(long)]
     pub json: bool,
+    /// How many of the last lines to show of each task that is named or runs [default: 10 of tasks that are named]
+    #[arg(long, value_name = "LINES", conflicts_with = "json")]
+    pub tail: Option<usize>,
 }
+
+/// Lines shown of a task that is named.
+const TAIL_DEFAULT: usize = 10;
 
 /// Answers 0 whatever became of the run: the question was answered.
 ///
@@ -37,17 +47,21 @@ pub struct StatusArgs {
 /// See [`Trouble`].
 pub fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<u8, Trouble> {
     let words = args::sort_out(&args.words, args.file.as_deref())?;
-    if let Some(word) = words.rest.get(1) {
-        return Err(Misuse::TooMany(word.clone()).into());
-    }
-    let opened = Opened::find(words.file, words.rest.first().map_or("latest", String::as_str))?;
+    let (opened, names) = open(words)?;
     // Asked before the journal is read: a run that ends in between is then told as it ended, never as lost.
     let live = opened.is_live();
     let folded = opened.fold()?;
     let state = opened.state(folded.state)?;
     let torn = folded.torn.filter(|_| !live);
     let receipts = Receipts::open(&opened.dir)?;
-    let mut view = View { opened: &opened, state: &state, live, torn, receipts };
+    let tasks: Vec<&TaskState> = if names.is_empty() {
+        state.tasks.iter().collect()
+    } else {
+        let find = |name: &String| state.task(name).ok_or_else(|| opened.no_task(&state, name));
+        names.iter().map(find).collect::<Result<_, _>>()?
+    };
+    let tail = Tail { lines: args.tail.unwrap_or(TAIL_DEFAULT), all: !names.is_empty(), wanted: args.tail.is_some() };
+    let mut view = View { opened: &opened, state: &state, tasks, tail, live, torn, receipts };
     if args.json {
         view.json(out)?;
     } else {
@@ -57,9 +71,33 @@ pub fn run(args: &StatusArgs, out: &mut dyn Write) -> Result<u8, Trouble> {
     Ok(0)
 }
 
+/// The run and the tasks that are meant. A first word that is no run is a task of the latest.
+fn open(words: args::Words) -> Result<(Opened, Vec<String>), Trouble> {
+    let Some(first) = words.rest.first() else { return Ok((Opened::find(words.file, "latest")?, Vec::new())) };
+    match Opened::find(words.file.clone(), first) {
+        Ok(opened) => Ok((opened, words.rest[1..].to_vec())),
+        Err(trouble @ Trouble::NoSuchRun(RunLookup::Unknown { .. } | RunLookup::Ambiguous { .. })) => {
+            let latest = Opened::find(words.file, "latest")?;
+            let known = latest.fold()?.state.is_some_and(|state| state.task(first).is_some());
+            if known { Ok((latest, words.rest)) } else { Err(trouble) }
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// What is shown of what tasks printed.
+struct Tail {
+    lines: usize,
+    /// Of every task that is shown; else of those that run.
+    all: bool,
+    wanted: bool,
+}
+
 struct View<'a> {
     opened: &'a Opened,
     state: &'a State,
+    tasks: Vec<&'a TaskState>,
+    tail: Tail,
     live: bool,
     torn: Option<Torn>,
     receipts: Receipts,
@@ -121,7 +159,7 @@ impl View<'_> {
             write!(out, ",\"torn\":{{\"offset\":{},\"bytes\":{}}}", torn.offset, torn.bytes)?;
         }
         out.write_all(b",\"tasks\":[")?;
-        for (at, task) in self.state.tasks.iter().enumerate() {
+        for (at, task) in self.tasks.clone().into_iter().enumerate() {
             if at > 0 {
                 out.write_all(b",")?;
             }
@@ -156,10 +194,10 @@ impl View<'_> {
         let code = state.exit_code.map_or(String::new(), |code| format!(", exit {code}"));
         writeln!(out, "{}  {}: {word}{code}", state.name, self.opened.run)?;
         writeln!(out, "started {}, {}: {}", state.created_at, between(state.created_at, end), self.counts())?;
-        let width = state.tasks.iter().map(|task| task.name.chars().count()).max().unwrap_or(0).clamp(4, 60);
+        let width = self.tasks.iter().map(|task| task.name.chars().count()).max().unwrap_or(0).clamp(4, 60);
         writeln!(out, "\n{:<width$}  {:<11}  {:>7}  {:>8}", "TASK", "STATE", "ATTEMPT", "TIME")?;
         let mut line = Vec::new();
-        for task in &state.tasks {
+        for task in self.tasks.clone() {
             let attempt = if task.attempt == 0 { String::new() } else { task.attempt.to_string() };
             let time = time(task, end).map_or(String::new(), |span| span.to_string());
             line.clear();
@@ -174,6 +212,7 @@ impl View<'_> {
             }
             while line.pop_if(|byte| *byte == b' ').is_some() {}
             line.push(b'\n');
+            self.last_lines(task, &mut line)?;
             out.write_all(&line)?;
         }
         for lost in &self.state.lost {
@@ -181,6 +220,33 @@ impl View<'_> {
         }
         if let Some(torn) = self.torn {
             writeln!(out, "\nwarning: {} bytes at the end of the journal are no record and were cut", torn.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The last lines of what a task printed, as a terminal may see them.
+    fn last_lines(&self, task: &TaskState, out: &mut Vec<u8>) -> Result<(), Trouble> {
+        let runs = self.live && task.settled.is_none();
+        if !(self.tail.all || self.tail.wanted && runs) || task.attempt == 0 || self.tail.lines == 0 {
+            return Ok(());
+        }
+        let path = self.opened.dir.join(log::relative_path(&task.name, Attempt(task.attempt)));
+        let (lines, more) = match output::tail(&path, self.tail.lines) {
+            // An attempt that has printed nothing has no log.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result?,
+        };
+        if more {
+            let (run, name) = (&self.opened.run, &task.name);
+            writeln!(out, "    … the last {}; all of it: fleet logs {run} {name}", lines.len())?;
+        }
+        for line in lines {
+            out.extend_from_slice(b"    ");
+            clean(&line, false, out);
+            out.push(b'\n');
+        }
+        if runs && path.metadata()?.len() >= log::LOG_BYTES_MAX - log::TAIL_BYTES as u64 {
+            writeln!(out, "    … its log is full; the end is added when it is over")?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::preflight;
 use super::receipts::Told;
 use super::resume::Recorded;
 use super::reuse::{self, Answer, Looked};
+use super::sink::Running;
 use super::writes::Snapshot;
 use super::{Engine, GRACE, start_link, stream};
 use crate::digest::Digest;
@@ -26,6 +27,9 @@ use crate::schedule::{Input, SkipCause, StopCause};
 use crate::scorer::{self, CommandEnd, CommandHow, LOST, SCORE_BYTES_MAX, Wants};
 use crate::supervisor::frame::{self, EndedBy, Exited};
 use crate::time::{Millis, Stamp};
+
+/// As much of the end of a log as a person is told who asks what runs.
+const TOLD_BYTES: usize = 8 << 10;
 
 /// An attempt that holds a slot.
 pub(super) struct Flight {
@@ -131,6 +135,12 @@ impl Flight {
     /// Whether its own process runs, as far as we were told.
     pub(super) fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// As a person sees it who asks what runs.
+    pub(super) fn told(&self) -> Running {
+        let tail = self.log.as_ref().and_then(|log| log.last(TOLD_BYTES).ok()).unwrap_or_default();
+        Running { task: self.task, attempt: self.attempt, since: self.started, tail }
     }
 
     pub(super) fn on(&self, worker: WorkerId) -> bool {

@@ -56,7 +56,7 @@ use crate::schedule::{Action, Input, Scheduler};
 use crate::store::remote::Remote;
 use crate::store::state::{LockError, StateDir};
 use crate::store::{Root, Store};
-use crate::supervisor::frame;
+use crate::supervisor::{Keys, frame};
 use crate::time::clock::Clock;
 use crate::time::{Millis, Stamp, millis};
 
@@ -69,7 +69,7 @@ pub use preflight::{Lacking, preflight};
 use resume::{Earlier, Exits, Recorded};
 use reuse::{Reuse, Standing};
 use signal::{Signal, Signals};
-use sink::{RunView, Sink};
+use sink::{RunView, Running, Sink};
 use sitting::Sitting;
 use uploads::Uploads;
 
@@ -81,6 +81,8 @@ const TICK: Duration = Duration::from_secs(1);
 const EXITS: &str = "exits";
 /// How often the end of a run looks whether its uploads are done.
 const UPLOAD_LOOK: Duration = Duration::from_millis(5);
+/// The key that asks what runs.
+const TELL_KEY: u8 = b't';
 /// How often the report may redraw.
 const FRAME: Duration = Duration::from_millis(100);
 
@@ -121,6 +123,8 @@ pub struct Options {
     pub exe: PathBuf,
     /// What the command line says about reuse.
     pub reuse: reuse::Rules,
+    /// Listen to the keys of the terminal.
+    pub keys: bool,
 }
 
 /// Why a run could not begin.
@@ -203,6 +207,7 @@ struct Engine<'a> {
     inbox: Inbox<Finished>,
     ready: Ready,
     signals: Signals,
+    keys: Option<Keys>,
     environments: Environments,
     root: Arc<Root>,
     store: Option<Arc<Store>>,
@@ -271,6 +276,7 @@ impl<'a> Engine<'a> {
             inbox: Inbox::new()?,
             ready: Ready::default(),
             signals: Signals::watch()?,
+            keys: job.options.keys.then(Keys::open).flatten(),
             environments,
             root,
             store: None,
@@ -368,6 +374,7 @@ impl<'a> Engine<'a> {
                 }
             }
             fds.extend(self.signals.fds().map(|fd| (fd, false)));
+            fds.extend(self.keys.as_ref().and_then(Keys::fd).map(|fd| (fd, false)));
             self.inbox.wait(&fds, timeout, &mut ready)?;
         }
         let slept = self.clock.now().since(before);
@@ -504,9 +511,23 @@ impl<'a> Engine<'a> {
                 Signal::Interrupt => self.cancel(libc::SIGINT, ExitCode::Interrupted),
                 Signal::Terminate => self.cancel(libc::SIGTERM, ExitCode::Terminated),
                 Signal::Stop => self.stop_all(),
-                // Only for a stop that we could not catch, and `wait` has seen that one by the clock.
-                Signal::Continue => {}
+                // Of a stop that we could not catch, `wait` has seen the time by the clock; the terminal may have been
+                // somebody else's meanwhile.
+                Signal::Continue => self.keys.iter_mut().for_each(Keys::resume),
+                Signal::Tell => self.tell_running(),
             }
+        }
+        if self.keys.as_mut().is_some_and(|keys| keys.take().contains(&TELL_KEY)) {
+            self.tell_running();
+        }
+    }
+
+    /// Says what runs, with the last lines of each; the longest first.
+    fn tell_running(&mut self) {
+        let mut running: Vec<Running> = self.flights.values().map(Flight::told).collect();
+        running.sort_unstable_by_key(|one| (one.since, one.task));
+        if self.sink.running(&self.view, self.now, &running).is_err() {
+            self.output_lost();
         }
     }
 
@@ -531,12 +552,14 @@ impl<'a> Engine<'a> {
         };
         each(self, Link::suspend);
         self.write_journal();
+        self.keys.iter_mut().for_each(Keys::pause);
         let before = self.clock.now();
         if Signals::stop_here().is_err() {
             self.warn("could not stop as the terminal asked");
         }
         self.stopped += self.clock.now().since(before);
         self.now = self.time();
+        self.keys.iter_mut().for_each(Keys::resume);
         each(self, Link::resume);
     }
 
@@ -595,12 +618,22 @@ impl<'a> Engine<'a> {
         false
     }
 
-    /// Results for the next run. They may be lost, so what fails here is told once and left.
+    /// Results for the next run.
     fn write_results(&mut self) {
-        if let Err(error) = self.reuse.write()
-            && !std::mem::replace(&mut self.results_lost, true)
-        {
-            self.warn(&format!("results cannot be kept for reuse: {error}"));
+        if let Err(error) = self.reuse.write() {
+            self.cache_lost("results cannot be kept for reuse", &error);
+        }
+    }
+
+    /// What only saves time may be lost, so it is told once and left. But a disk that is full or broken is not passed
+    /// over, whatever it was that it did not take.
+    fn cache_lost(&mut self, what: &str, error: &io::Error) {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        if full || error.raw_os_error() == Some(libc::EIO) {
+            self.exit = self.exit.or_worse(ExitCode::NotWritten);
+        }
+        if !std::mem::replace(&mut self.results_lost, true) {
+            self.warn(&format!("{what}: {error}"));
         }
     }
 
@@ -675,12 +708,12 @@ impl<'a> Engine<'a> {
         if let Some(store) = &self.store
             && let Err(error) = store.sync_all()
         {
+            // Receipts cite what is in it.
+            self.exit = self.exit.or_worse(ExitCode::NotWritten);
             self.warn(&format!("the store cannot be synced: {error}"));
         }
-        if let Err(error) = self.reuse.close()
-            && !self.results_lost
-        {
-            self.warn(&format!("results cannot be kept for reuse: {error}"));
+        if let Err(error) = self.reuse.close() {
+            self.cache_lost("results cannot be kept for reuse", &error);
         }
     }
 

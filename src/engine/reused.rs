@@ -56,7 +56,7 @@ impl Engine<'_> {
         if let Some(looked) = &flight.looked
             && let Err(error) = self.reuse.again(entry, looked, &self.job.fleet.tasks[id])
         {
-            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
+            self.cache_lost("results cannot be kept for reuse", &error);
         }
     }
 
@@ -88,7 +88,7 @@ impl Engine<'_> {
         }
         let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
         if let Err(error) = self.reuse.add(&entry, &parts) {
-            self.warn(&format!("the result of `{}` cannot be noted: {error}", self.task(id).name));
+            self.cache_lost("results cannot be kept for reuse", &error);
         }
     }
 

@@ -1,12 +1,13 @@
 //! The signals of a run, as bytes in a pipe that the inbox polls.
 //! First INT, TERM or HUP: cancel. Second: kill. TSTP: stop the tasks, then ourselves; CONT: go on.
+//! USR1: say what runs.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1};
 use signal_hook::low_level::{emulate_default_handler, pipe, unregister};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) enum Signal {
     /// Ctrl-Z.
     Stop,
     Continue,
+    /// Somebody wants to know what runs.
+    Tell,
 }
 
 /// Each signal has its own pipe, so that which one came needs no shared state.
@@ -26,12 +29,13 @@ pub(crate) struct Signals {
     handlers: Vec<SigId>,
 }
 
-const WATCHED: [(i32, Signal); 5] = [
+const WATCHED: [(i32, Signal); 6] = [
     (SIGINT, Signal::Interrupt),
     (SIGTERM, Signal::Terminate),
     (SIGHUP, Signal::Terminate),
     (SIGTSTP, Signal::Stop),
     (SIGCONT, Signal::Continue),
+    (SIGUSR1, Signal::Tell),
 ];
 
 impl Signals {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::outcome::Outcome;
-use crate::id::RunId;
+use crate::id::{Attempt, RunId, TaskId};
 use crate::journal::Happened;
 use crate::model::Fleet;
 use crate::time::Millis;
@@ -23,6 +23,16 @@ pub struct RunView<'a> {
     pub settled: usize,
     /// The run that this one does again.
     pub parent: Option<&'a str>,
+}
+
+/// An attempt that goes on.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub task: TaskId,
+    pub attempt: Attempt,
+    pub since: Millis,
+    /// The end of what it has printed so far.
+    pub tail: Vec<u8>,
 }
 
 /// A listener to a run: `begin`, any number of `event` and `tick`, `end`. After an error a sink is told nothing more;
@@ -45,6 +55,15 @@ pub trait Sink {
     /// How often a tick is wanted even when nothing happens: a display of passing time wants it, others do not.
     fn tick_every(&self) -> Option<Duration> {
         None
+    }
+
+    /// A person asked what runs now.
+    ///
+    /// # Errors
+    /// As `begin`.
+    fn running(&mut self, view: &RunView<'_>, now: Millis, running: &[Running]) -> io::Result<()> {
+        let _ = (view, now, running);
+        Ok(())
     }
 
     /// # Errors

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Hasher};
@@ -95,6 +96,30 @@ impl LogWriter {
         self.head_left -= head.len() as u64;
         self.tail.push(rest);
         Ok(())
+    }
+
+    /// The end of what was printed so far, at most so many bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn last(&self, bytes_max: usize) -> io::Result<Vec<u8>> {
+        if self.file.is_none() {
+            return Ok(Vec::new());
+        }
+        let (new, old) = self.tail.bytes.split_at(self.tail.start);
+        let mut last = Vec::with_capacity(bytes_max);
+        let wanted = bytes_max.saturating_sub(self.tail.bytes.len());
+        if wanted > 0 && self.tail.dropped == 0 {
+            let file = File::open(&self.path)?;
+            let length = file.metadata()?.len();
+            let from = length.saturating_sub(wanted as u64);
+            last.resize(usize::try_from(length - from).unwrap_or(0), 0);
+            file.read_exact_at(&mut last, from)?;
+        }
+        last.extend_from_slice(old);
+        last.extend_from_slice(new);
+        last.drain(..last.len().saturating_sub(bytes_max));
+        Ok(last)
     }
 
     /// Appends the tail and says what the log is; `None` when nothing was printed.
@@ -250,6 +275,19 @@ mod tests {
             assert_eq!(fs::read(dir.path().join(&*made.path)).unwrap(), expected, "pieces of {size}");
             assert!(made.truncated);
             assert_eq!((made.bytes, made.digest), (expected.len() as u64, Digest::of(&expected)));
+        }
+    }
+
+    #[test]
+    fn the_end_is_known_at_any_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::bounded(dir.path(), "a", Attempt::FIRST, 50, 20);
+        let text: Vec<u8> = (0..200u8).collect();
+        assert_eq!(log.last(8).unwrap(), b"");
+        for (n, piece) in text.chunks(7).enumerate() {
+            log.push(piece).unwrap();
+            let so_far = &text[..(n * 7 + 7).min(text.len())];
+            assert_eq!(log.last(8).unwrap(), so_far[so_far.len().saturating_sub(8)..], "after {}", so_far.len());
         }
     }
 

@@ -11,12 +11,15 @@ use indicatif::ProgressDrawTarget;
 use super::ci::Ci;
 use super::color::Paint;
 pub use super::live::DRAWS_PER_SECOND;
-use super::live::Live;
-use super::out::Out;
+use super::live::{self, Live};
+use super::out::{End, Out};
 use super::output::{self, OutputMode, Partial};
+use super::pen::Pen;
+use super::queue::{Drain, Queue};
 use super::summary::{Rerun, Summary};
 use super::{RunView, Sink, lines};
 use crate::engine::outcome::Outcome;
+use crate::engine::sink::Running;
 use crate::id::TaskId;
 use crate::journal::{Event, Happened};
 use crate::policy::retry::Next;
@@ -28,9 +31,9 @@ use crate::time::{Millis, Stamp};
 pub type Size = fn() -> (u16, u16);
 
 /// How to report to people.
-pub struct Options {
+pub struct Options<W: Write + ?Sized = dyn Write> {
     /// Where to.
-    pub to: Box<dyn Write>,
+    pub to: Box<W>,
     /// Whether `to` is a terminal: then what tasks print is made safe first.
     pub terminal: bool,
     pub paint: Paint,
@@ -58,6 +61,8 @@ pub struct Human {
     explain: bool,
     /// Reused results that had a line so far.
     reused: usize,
+    /// Lines of reused results that wait for the summary, because a display has no lines.
+    summed: Vec<u8>,
 }
 
 /// The last result whose line was printed, and what came of it since.
@@ -76,17 +81,52 @@ const LINES_SINCE_MAX: usize = 5;
 /// Reused results that have a line of their own.
 const REUSED_SHOWN: usize = 20;
 
+/// Reused results that the summary names below a display.
+const REUSED_SUMMED: usize = 5;
+
 /// Columns where there is no terminal to ask.
 const COLUMNS: usize = 100;
 
 impl Human {
     #[must_use]
     pub fn new(options: Options) -> Self {
+        let (pen, make) = Self::parts(options);
+        make(End::Here(pen))
+    }
+
+    /// One that never waits for whoever reads; what it wrote is all there after the wait of the other.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn beside(options: Options<dyn Write + Send>) -> io::Result<(Self, Drain)> {
+        let (pen, make) = Self::parts(options);
+        let (queue, drain) = Queue::with(pen)?;
+        Ok((make(End::Beside(queue)), drain))
+    }
+
+    fn parts<W: Write + ?Sized>(options: Options<W>) -> (Pen<W>, impl FnOnce(End) -> Self) {
         let Options { to, terminal, paint, size, output, live, ci, rerun, explain } = options;
-        let live = live.map(|(target, paint)| Live::new(target, paint));
-        let out = Out::new(to, paint, terminal, live.as_ref().map(Live::bar));
-        let (partial, on_screen) = (Partial::default(), None);
-        Self { out, live, output, partial, ci, size, terminal, rerun, on_screen, explain, reused: 0 }
+        let (target, live) = live.map(|(target, paint)| (target, Live::new(paint))).unzip();
+        let pen = Pen::new(to, terminal, paint.is_on(), target.map(live::bar));
+        let make = move |end| {
+            let out = Out::new(end, paint, terminal);
+            let (partial, on_screen) = (Partial::default(), None);
+            Self {
+                out,
+                live,
+                output,
+                partial,
+                ci,
+                size,
+                terminal,
+                rerun,
+                on_screen,
+                explain,
+                reused: 0,
+                summed: Vec::new(),
+            }
+        };
+        (pen, make)
     }
 
     /// Lines were printed that are not the result of a task, or not of one worth remembering.
@@ -102,11 +142,18 @@ impl Human {
         (self.live.is_none() || !self.terminal) && self.output != OutputMode::Quiet
     }
 
+    /// Whether the summary names what was reused, because no line has.
+    fn sums_up(&self) -> bool {
+        !self.every_line() && self.output != OutputMode::Quiet
+    }
+
     /// Of many reused results the first have a line, and the summary has their count.
     fn reused(&mut self, view: &RunView<'_>, task: TaskId, from: &ReusedFrom) {
         if self.every_line() && self.reused < REUSED_SHOWN {
             lines::reused(view, self.out.paint, task, from, &mut self.out.text);
             self.pushed(1);
+        } else if self.sums_up() && self.reused < REUSED_SUMMED {
+            lines::reused(view, self.out.paint, task, from, &mut self.summed);
         }
         self.reused += 1;
         if let Some(live) = &mut self.live {
@@ -123,11 +170,12 @@ impl Human {
     ) -> io::Result<()> {
         let name = &*view.fleet.tasks[task].name;
         self.partial.end((task, name), &mut self.out);
+        output::tell_skipped(view.run, Some(name), &mut self.out);
         let shows = |log: &&LogRef| log.bytes > 0 && self.output.shows_log(record.result);
         let log = record.log.as_ref().filter(shows);
         if let Some(log) = log {
             self.ci.open(name, stamp, &mut self.out.text);
-            output::log(&view.run_dir.join(&*log.path), &mut self.out)?;
+            self.out.log(view.run_dir.join(&*log.path))?;
             self.ci.close(name, stamp, &mut self.out.text);
             self.on_screen = None;
         }
@@ -150,11 +198,12 @@ impl Human {
             return Ok(());
         }
         self.partial.end((task, name), &mut self.out);
+        output::tell_skipped(view.run, Some(name), &mut self.out);
         let mut shown = false;
         if let Some(log) = receipt.log.as_ref().filter(|log| log.bytes > 0 && self.output.shows_log(receipt.result)) {
             shown = true;
             self.ci.open(name, stamp, &mut self.out.text);
-            output::log(&view.run_dir.join(&*log.path), &mut self.out)?;
+            self.out.log(view.run_dir.join(&*log.path))?;
             self.ci.close(name, stamp, &mut self.out.text);
         }
         if self.every_line() || shown || (bad && self.output != OutputMode::Quiet) {
@@ -201,6 +250,9 @@ impl Sink for Human {
             Event::Output { task, stream, bytes, .. } => {
                 if self.output == OutputMode::Stream {
                     let name = &*view.fleet.tasks[task].name;
+                    if self.out.has_skipped() {
+                        output::tell_skipped(view.run, None, &mut self.out);
+                    }
                     self.partial.add((task, name), stream, bytes, &mut self.out)?;
                     self.on_screen = None;
                 }
@@ -227,8 +279,12 @@ impl Sink for Human {
 
     fn tick(&mut self, view: &RunView<'_>, now: Millis) -> io::Result<()> {
         self.out.flush()?;
-        if let Some(live) = &mut self.live {
-            live.draw(view, now, (self.size)());
+        if self.out.has_skipped() {
+            output::tell_skipped(view.run, None, &mut self.out);
+        }
+        if let Some(live) = &self.live {
+            let screen = live.screen(view, now, (self.size)());
+            self.out.show(screen);
         }
         Ok(())
     }
@@ -237,9 +293,17 @@ impl Sink for Human {
         self.live.is_some().then(|| Duration::from_secs(1) / u32::from(DRAWS_PER_SECOND))
     }
 
+    fn running(&mut self, view: &RunView<'_>, now: Millis, running: &[Running]) -> io::Result<()> {
+        self.out.aside(output::running(view, now, running))
+    }
+
     fn end(&mut self, view: &RunView<'_>, outcome: &Outcome) -> io::Result<()> {
-        if let Some(live) = &mut self.live {
-            live.clear();
+        if self.live.is_some() {
+            self.out.clear()?;
+        }
+        self.out.text.append(&mut self.summed);
+        if self.sums_up() && self.reused > REUSED_SUMMED {
+            lines::reused_more(view, self.out.paint, self.reused - REUSED_SUMMED, &mut self.out.text);
         }
         let width = if self.terminal { (self.size)().1.into() } else { COLUMNS };
         let brief = self.output == OutputMode::Quiet;
@@ -249,7 +313,7 @@ impl Sink for Human {
     }
 }
 
-impl fmt::Debug for Options {
+impl<W: Write + ?Sized> fmt::Debug for Options<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Options({:?}, terminal: {}, {:?})", self.output, self.terminal, self.ci)
     }

@@ -131,6 +131,11 @@ pub(super) fn reused(view: &RunView<'_>, paint: Paint, task: TaskId, from: &Reus
     line(paint, Color::Dim, "reuse", from, out);
 }
 
+/// `reuse    7 more: fleet receipts show 20261120T105230Z-1f9c03ab`
+pub(super) fn reused_more(view: &RunView<'_>, paint: Paint, more: usize, out: &mut Vec<u8>) {
+    line(paint, Color::Dim, "reuse", format_args!("{more} more: fleet receipts show {}", view.run), out);
+}
+
 /// `why      build  the input `src/a.c` changed; the variable CC is set now`
 pub(super) fn explained(view: &RunView<'_>, paint: Paint, task: TaskId, why: &[Reason], out: &mut Vec<u8>) {
     let name = &*view.fleet.tasks[task].name;

@@ -25,7 +25,6 @@ const BAR_MAX: usize = 24;
 
 #[derive(Debug)]
 pub(super) struct Live {
-    bar: ProgressBar,
     paint: Paint,
     progress: Progress,
 }
@@ -40,16 +39,16 @@ struct Progress {
     done: Counts,
 }
 
-impl Live {
-    pub(super) fn new(target: ProgressDrawTarget, paint: Paint) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is a constant"));
-        Self { bar, paint, progress: Progress::default() }
-    }
+/// Where a display is drawn; whoever writes to the same terminal has it.
+pub(super) fn bar(target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target);
+    bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is a constant"));
+    bar
+}
 
-    /// A handle for whoever writes to the same terminal.
-    pub(super) fn bar(&self) -> ProgressBar {
-        self.bar.clone()
+impl Live {
+    pub(super) fn new(paint: Paint) -> Self {
+        Self { paint, progress: Progress::default() }
     }
 
     pub(super) fn starting(&mut self, task: TaskId, now: Millis) {
@@ -70,12 +69,9 @@ impl Live {
         self.progress.done[result] += 1;
     }
 
-    pub(super) fn draw(&mut self, view: &RunView<'_>, now: Millis, (rows, columns): (u16, u16)) {
-        self.bar.set_message(self.progress.screen(view, now, (rows.into(), columns.into()), self.paint));
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.bar.finish_and_clear();
+    /// What the display shows now.
+    pub(super) fn screen(&self, view: &RunView<'_>, now: Millis, (rows, columns): (u16, u16)) -> String {
+        self.progress.screen(view, now, (rows.into(), columns.into()), self.paint)
     }
 }
 

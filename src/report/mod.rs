@@ -1,6 +1,7 @@
 //! What people and programs see of a run while it runs. The engine tells one [`Sink`]; [`Sinks`] passes it on.
 //! `json` events for programs · `human` for people, made of `lines` a line per event, `output` what tasks print,
-//! `live` the display on a terminal, `summary` the end, `ci` the marks of the CI around it, all through `out` ·
+//! `live` the display on a terminal, `summary` the end, `ci` the marks of the CI around it, all through `out`, which
+//! writes with a `pen`, by way of a `queue` where the reader may be slow ·
 //! `reasons` why a task runs · `color` when, and which · `text` what must not reach a terminal.
 //! Decides nothing about the run: a sink only tells whether its own output could be written.
 
@@ -12,6 +13,8 @@ mod lines;
 mod live;
 mod out;
 pub mod output;
+mod pen;
+pub mod queue;
 pub mod reasons;
 pub mod summary;
 #[cfg(test)]
@@ -32,9 +35,10 @@ pub use color::{ColorChoice, Paint};
 pub use human::Human;
 pub use json::Json;
 pub use output::OutputMode;
+pub use queue::{Drain, Queue};
 pub use summary::Rerun;
 
-pub use crate::engine::sink::{RunView, Sink};
+pub use crate::engine::sink::{RunView, Running, Sink};
 
 /// Passes everything on to each of its sinks. One that fails is told nothing more, and its error is returned once.
 #[derive(Default)]
@@ -78,6 +82,10 @@ impl Sink for Sinks {
 
     fn tick_every(&self) -> Option<Duration> {
         self.sinks.iter().filter_map(|sink| sink.tick_every()).min()
+    }
+
+    fn running(&mut self, view: &RunView<'_>, now: Millis, running: &[Running]) -> io::Result<()> {
+        self.each(|sink| sink.running(view, now, running))
     }
 
     fn end(&mut self, view: &RunView<'_>, outcome: &Outcome) -> io::Result<()> {

@@ -3,16 +3,19 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use clap::ValueEnum;
 
 use super::color::Color;
 use super::out::Out;
-use crate::id::TaskId;
+use super::text::{Span, clean};
+use super::{RunView, Running};
+use crate::id::{Attempt, RunId, TaskId};
 use crate::journal::Stream;
 use crate::protocol::TaskResult;
+use crate::time::Millis;
 
 /// How the report treats what tasks print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -93,7 +96,25 @@ impl Partial {
     }
 }
 
+/// One line behind the name of its task, unless the reader is far behind.
 fn prefixed(name: &str, line: &[u8], out: &mut Out) {
+    if !out.skips(name) {
+        heading(name, out);
+        out.task_line(line);
+    }
+}
+
+/// Says which lines were left out: those of a task that has ended, or all once the reader has caught up.
+pub(super) fn tell_skipped(run: &RunId, ended: Option<&str>, out: &mut Out) {
+    for (name, count) in out.take_skipped(ended) {
+        heading(&name, out);
+        let lines = if count == 1 { "line" } else { "lines" };
+        // Writing to a vector cannot fail.
+        let _ = writeln!(out.text, "… {count} {lines} not shown; all of it: fleet logs {run} {name}");
+    }
+}
+
+fn heading(name: &str, out: &mut Out) {
     if out.paint.is_on() {
         // Writing to a vector cannot fail.
         let _ = io::Write::write_fmt(&mut out.text, format_args!("{} ", out.paint.color(Color::Cyan, name)));
@@ -102,39 +123,46 @@ fn prefixed(name: &str, line: &[u8], out: &mut Out) {
         out.text.push(b' ');
     }
     out.text.extend_from_slice(b"| ");
-    out.task_line(line);
 }
 
-/// Shows a whole log. A log that cannot be read is said and no error: the run's own result stands.
-pub(super) fn log(path: &Path, out: &mut Out) -> io::Result<()> {
-    let mut reader = match File::open(path) {
-        Ok(file) => BufReader::with_capacity(LINE_BYTES_MAX, file),
-        Err(error) => {
-            unreadable(&error, out);
-            return Ok(());
+/// Running tasks that are shown with what they print; of others only the number.
+const RUNNING_SHOWN: usize = 20;
+/// Lines shown of each.
+const RUNNING_LINES: usize = 5;
+
+/// What runs now, for who asks.
+pub(super) fn running(view: &RunView<'_>, now: Millis, running: &[Running]) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing to a vector cannot fail.
+    let count = if running.len() == 1 { "1 task runs".to_owned() } else { format!("{} tasks run", running.len()) };
+    let _ = writeln!(text, "running  {count} after {}", Span(now.since(Millis(0))));
+    for one in running.iter().take(RUNNING_SHOWN) {
+        let again = if one.attempt > Attempt::FIRST { format!("  attempt {}", one.attempt) } else { String::new() };
+        let _ = writeln!(text, "running  {}  {}{again}", view.fleet.tasks[one.task].name, Span(now.since(one.since)));
+        for line in last_lines(&one.tail, RUNNING_LINES) {
+            text.extend_from_slice(b"    ");
+            clean(line, false, &mut text);
+            text.push(b'\n');
         }
-    };
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line) {
-            Ok(0) => return Ok(()),
-            Ok(_) => out.task_line(line.strip_suffix(b"\n").unwrap_or(&line)),
-            Err(error) => {
-                unreadable(&error, out);
-                return Ok(());
-            }
-        }
-        out.room()?;
     }
+    if running.len() > RUNNING_SHOWN {
+        let _ = writeln!(text, "and {} more", running.len() - RUNNING_SHOWN);
+    }
+    text
 }
 
-fn unreadable(error: &io::Error, out: &mut Out) {
-    out.task_line(format!("(the log could not be read: {error})").as_bytes());
+/// The last lines of the end of a log.
+fn last_lines(tail: &[u8], lines_max: usize) -> impl Iterator<Item = &[u8]> {
+    let tail = tail.strip_suffix(b"\n").unwrap_or(tail);
+    let start = memchr::memrchr_iter(b'\n', tail).nth(lines_max - 1).map_or(0, |at| at + 1);
+    tail[start..].split(|byte| *byte == b'\n').filter(|_| !tail.is_empty())
 }
 
 /// The last lines of a log, and whether there were more.
-pub(super) fn tail(path: &Path, lines_max: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn tail(path: &Path, lines_max: usize) -> io::Result<(Vec<Vec<u8>>, bool)> {
     /// Enough for ordinary lines; a log that ends in longer ones is shown with fewer.
     const TAIL_BYTES: u64 = 16 << 10;
     let mut file = File::open(path)?;

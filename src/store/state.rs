@@ -112,7 +112,8 @@ impl StateDir {
     pub fn create(&self) -> io::Result<()> {
         fs::create_dir_all(self.runs_dir())?;
         match OpenOptions::new().write(true).create_new(true).open(self.path.join(".gitignore")) {
-            Ok(mut file) => file.write_all(b"*\n"),
+            // An empty one would stay, and git would see everything.
+            Ok(mut file) => file.write_all(b"*\n").inspect_err(|_| _ = fs::remove_file(self.path.join(".gitignore"))),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }

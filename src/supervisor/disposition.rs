@@ -3,6 +3,13 @@
 
 use std::mem::MaybeUninit;
 
+/// A file that may not grow (`RLIMIT_FSIZE`) is an error to be told like any other, not the end of us. Tasks get the
+/// signal back from the supervisor.
+pub fn outlive_file_size_limit() {
+    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Whether the signal was ignored when we started, as `nohup` and a shell's `&` have it.
 #[must_use]
 pub fn is_ignored(signal: i32) -> bool {

@@ -2,7 +2,7 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
-//! `clock` the time that limits count · `disposition` which signals we were told to ignore · `wire` buffers and
+//! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
 
@@ -16,7 +16,9 @@ mod serve;
 mod spawn;
 pub(crate) mod sweep;
 mod sys;
+mod terminal;
 pub(crate) mod wire;
 
-pub use disposition::is_ignored;
+pub use disposition::{is_ignored, outlive_file_size_limit};
 pub use serve::serve;
+pub use terminal::Keys;

@@ -106,7 +106,9 @@ pub(super) fn child_signals() -> io::Result<OwnedFd> {
 /// Ignores the signals by which a terminal or a service manager would end or stop us: our end is decided by the engine.
 /// SIGCHLD goes back to its default, because a parent that ignores it would make the kernel reap for us.
 pub(super) fn outlive_signals() {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGTSTP] {
+    let end_or_stop =
+        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGTSTP, libc::SIGXFSZ];
+    for signal in end_or_stop {
         // SAFETY: SIG_IGN is a valid disposition, and no handler of ours is replaced.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }

@@ -1,10 +1,14 @@
 //! What is promised of a run that somebody or something cuts short: each row of the scoreboard as a test.
 //! `row` what is counted · `world` a folder with tasks that tell of themselves, and its judge · `kill` SIGKILL of whom, and
-//! when. `benches/reliability` runs the same at full scale and prints the table of the book.
+//! when · `writes` every write that can fail · `readers` who looks while a run writes, and runs that want the same
+//! directory. `benches/reliability` runs the same at full scale and prints the table of the book.
 
 mod kill;
+mod readers;
 mod row;
+mod support;
 mod world;
+mod writes;
 
 use row::Scale::Suite;
 

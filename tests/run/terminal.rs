@@ -160,6 +160,8 @@ fn a_terminal_sees_no_control_of_a_task_but_colour() {
     assert!(told.stdout().contains("\x1b[31mred"), "{:?}", told.stdout());
     assert!(!told.stdout().contains("\x1b[2J") && !told.stdout().contains("\x1b]0"), "{:?}", told.stdout());
     assert_eq!(fleet.log("a"), "\x1b[2J\x1b]0;title\x07\x1b[31mred\n", "the log has what was printed");
+    assert!(!on_terminal(&fleet, "fleet logs a").stdout().contains("\x1b[2J"));
+    assert!(on_terminal(&fleet, "fleet logs a --raw").stdout().contains("\x1b[2J\x1b]0;title\x07"));
 }
 
 #[test]
