@@ -118,6 +118,8 @@ mod tests {
 
     Run:
       run       Run tasks and what they need, judge them, and write receipts
+      resume    Go on with a run that was killed, cancelled or otherwise cut short
+      rerun     Run again what an earlier run was asked for, all of it or what did not pass
 
     Look before you run:
       check     Look for mistakes in a fleet file and run nothing

@@ -136,7 +136,7 @@ pub(super) enum Turn {
 }
 
 impl Turn {
-    /// No look for an earlier result.
+    /// No look for an earlier result. For attempts after the first, of which nobody is told why they run.
     pub(super) fn without_asking(self) -> Self {
         match self {
             Self::Ask(given) => Self::Run(given, Reason::Forced),
@@ -153,7 +153,14 @@ pub(super) enum Answer {
 }
 
 /// Tasks whose result stands before anything has run.
-pub(super) type Standing = Vec<(TaskId, Entry)>;
+pub(super) type Standing = Vec<(TaskId, Box<Entry>)>;
+
+/// A result that holds if the needed tasks made what they made last.
+#[derive(Clone, Debug)]
+struct Held {
+    entry: Box<Entry>,
+    needs: Vec<(Box<str>, Digest)>,
+}
 
 impl Reuse {
     /// `stop` ends what waits for the shared cache.
@@ -292,10 +299,10 @@ impl Reuse {
             })
             .collect();
         let ground = &self.ground;
-        let hold = |(id, given): &(TaskId, Given)| ground.holds(&fleet.tasks[*id], given.clone());
-        let mut found: IdMap<TaskId, Option<(Entry, &Given)>> = IdMap::filled(&fleet.tasks, None);
-        for ((id, given), entry) in asked.iter().zip(asked.par_iter().map(hold).collect::<Vec<_>>()) {
-            found[*id] = entry.map(|entry| (entry, given));
+        let hold = |(id, given): (TaskId, Given)| (id, ground.holds(&fleet.tasks[id], given));
+        let mut found: IdMap<TaskId, Option<Held>> = IdMap::filled(&fleet.tasks, None);
+        for (id, held) in asked.into_par_iter().map(hold).collect::<Vec<_>>() {
+            found[id] = held;
         }
         let mut standing = Standing::new();
         for &id in graph.order() {
@@ -304,19 +311,19 @@ impl Reuse {
                 self.made[id] = Made::Outputs(unwanted());
             }
             let before = graph.needs(id).iter().all(|edge| self.made[edge.from] != Made::Open);
-            let Some((entry, given)) = found[id].take() else {
+            let Some(Held { entry, needs }) = found[id].take() else {
                 if before
                     && selection.contains(id)
                     && let Some(entry) = self.taken_over(task, id)
                 {
                     self.made[id] = Made::Outputs(entry.made);
-                    standing.push((id, entry));
+                    standing.push((id, Box::new(entry)));
                 }
                 continue;
             };
             // What it needs was supposed to have made what it made last.
             let made = task.needs.iter().filter(|need| !need.order_only).map(|need| self.made[need.task]);
-            if before && made.eq(given.needs.iter().map(|(_, digest)| Made::Outputs(*digest))) {
+            if before && made.eq(needs.iter().map(|(_, digest)| Made::Outputs(*digest))) {
                 self.made[id] = Made::Outputs(entry.made);
                 standing.push((id, entry));
             }
@@ -444,15 +451,15 @@ impl Ground {
     }
 
     /// The earlier result that holds with every output in its place.
-    fn holds(&self, task: &Task, given: Given) -> Option<Entry> {
+    fn holds(&self, task: &Task, given: Given) -> Option<Held> {
         let (looked, unmatched) = self.look(task, given).ok()?;
-        let entry = self.results(|results| results.find(&looked.fingerprint?))?;
+        let entry = Box::new(self.results(|results| results.find(&looked.fingerprint?))?);
         // What matches nothing is worth a warning, which only the slower way gives.
         let holds = unmatched.is_empty()
             && self.lost_artifact(&entry).is_none()
             && outputs::changed(&self.files, &entry.outputs).is_empty()
             && self.leftover(task, &entry, || true).is_none();
-        holds.then_some(entry)
+        holds.then_some(Held { entry, needs: looked.given.needs })
     }
 
     /// An artifact that the store does not have any more. A receipt that names it would promise what nobody can get.

@@ -21,8 +21,11 @@ impl Engine<'_> {
     pub(super) fn stand(&mut self, standing: Standing) {
         let mut standing = standing.into_iter();
         loop {
-            let (ids, receipts): (Vec<TaskId>, Vec<Receipt>) =
-                standing.by_ref().take(STAND_AT_ONCE).map(|(id, entry)| (id, self.receipt_of_reuse(id, entry))).unzip();
+            let (ids, receipts): (Vec<TaskId>, Vec<Receipt>) = standing
+                .by_ref()
+                .take(STAND_AT_ONCE)
+                .map(|(id, entry)| (id, self.receipt_of_reuse(id, *entry)))
+                .unzip();
             if ids.is_empty() {
                 return;
             }

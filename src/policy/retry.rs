@@ -78,10 +78,10 @@ fn is_retried(on: RetryOn, ended: &AttemptRecord) -> bool {
     match (ended.result, ended.failure_kind) {
         (TaskResult::Fail, Some(FailureKind::Transport)) => on.transport,
         (TaskResult::Fail, Some(FailureKind::Task)) => on.task,
-        // A verifier that did not answer says nothing about the task, and asking the task again does not help it.
-        (TaskResult::Fail, Some(FailureKind::Verifier) | None) => false,
         (TaskResult::Timeout, _) => on.timeout,
-        (TaskResult::Pass | TaskResult::Partial | TaskResult::Skip, _) => false,
+        // A verifier that did not answer says nothing about the task, and asking the task again does not help it.
+        (TaskResult::Fail, Some(FailureKind::Verifier) | None)
+        | (TaskResult::Pass | TaskResult::Partial | TaskResult::Skip, _) => false,
     }
 }
 
@@ -110,7 +110,8 @@ pub fn wait(retry: &Retry, seed: u64, task: &str, n: u32) -> Duration {
 pub fn jitter(seed: u64, task: &str, n: u32) -> f64 {
     const BITS: u32 = f64::MANTISSA_DIGITS;
     let digest = Digest::of(format!("{seed}\n{task}\n{n}").as_bytes());
-    let first = u64::from_be_bytes(digest.as_bytes()[..8].try_into().expect("a digest has 32 bytes")) >> (64 - BITS);
+    let first = digest.as_bytes()[..8].iter().fold(0_u64, |first, byte| first << 8 | u64::from(*byte));
+    let first = first >> (u64::BITS - BITS);
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
     let share = first as f64 / ((1_u64 << BITS) - 1) as f64;
     0.5 + share / 2.0

@@ -12,6 +12,8 @@ use super::{OutputMode, Paint, Sink, Sinks};
 use crate::id::{Attempt, Id as _, WorkerId};
 use crate::journal::{Event, Stream};
 use crate::policy::ExitCode;
+use crate::policy::retry::Next;
+use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::{FailureKind, TaskResult};
 
 /// Two tasks pass, one of them loudly; one fails, so one is skipped.
@@ -556,4 +558,33 @@ fn an_event_costs_little_when_nothing_of_it_is_shown() {
         eprintln!("{output:?}: {each:?} an event");
     }
     world.wait(1);
+}
+
+#[test]
+fn the_display_counts_what_waits_for_another_attempt() {
+    let mut world = World::new(&["shaky", "other"]);
+    let (task, attempt, worker) = (world.task("shaky"), Attempt(2), WorkerId::from_index(0));
+    let (term, mut sink) = on_screen(|| (24, 80), OutputMode::OnFail);
+    world.start(&mut sink, "shaky");
+    world.start(&mut sink, "other");
+    let record = AttemptRecord {
+        result: TaskResult::Fail,
+        failure_kind: Some(FailureKind::Task),
+        cause: Some("exit code 1".to_owned()),
+        log: None,
+        ..crate::samples::full_receipt().attempts.remove(0)
+    };
+    let next = Next::Retry { attempt: 2, of: 3, wait: std::time::Duration::from_millis(4200) };
+    world.tell(&mut sink, Event::Restarted { task, record: &record, next }).unwrap();
+    world.wait(200);
+    world.tick(&mut sink);
+    insta::assert_snapshot!(term.contents(), @"
+    retry    shaky  2/3 in 4.2s  task: exit code 1
+        200ms other
+     [>                       ] 0/2  1 running, 1 to retry  200ms
+    ");
+    world.tell(&mut sink, Event::Starting { task, attempt, worker }).unwrap();
+    world.tick(&mut sink);
+    let bar = " [>                       ] 0/2  2 running  200ms";
+    assert!(term.contents().ends_with(bar), "{}", term.contents());
 }

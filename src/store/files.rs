@@ -7,7 +7,8 @@ mod tests;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -15,7 +16,7 @@ use super::Root;
 use super::hash;
 use super::scan::{Found, Scan, ScanError};
 use super::stats::{self, Entry, Stat, Stats};
-use super::walk::{Tree, Walk, is_absent, unpoisoned};
+use super::walk::{Tree, Walk, is_absent};
 use crate::digest::Digest;
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 
@@ -32,8 +33,9 @@ pub struct Files {
     root: Arc<Root>,
     stats: Stats,
     path: Option<PathBuf>,
-    /// What all walks share; `None` since somebody may have written.
-    tree: RwLock<Option<Arc<Tree>>>,
+    /// What all walks share, until somebody may have written.
+    tree: Tree,
+    moved: AtomicBool,
     /// The time as tests want it.
     clock: Option<i64>,
 }
@@ -62,7 +64,7 @@ impl Files {
     fn open_at(root: Arc<Root>, cache_dir: Option<&Path>, believe: bool, clock: Option<i64>) -> Self {
         let path = cache_dir.map(|folder| folder.join(stats::NAME));
         let stats = Stats::open(path.as_deref().filter(|_| believe), clock.unwrap_or_else(stats::now));
-        Self { root, stats, path, tree: RwLock::new(Some(Arc::new(Tree::new(true)))), clock }
+        Self { root, stats, path, tree: Tree::new(true), moved: AtomicBool::default(), clock }
     }
 
     #[must_use]
@@ -77,7 +79,7 @@ impl Files {
     /// # Errors
     /// See [`ScanError`]. A folder that disappears while it is walked is no error.
     pub fn find(&self, scan: &Scan) -> Result<Found, ScanError> {
-        Walk::new(scan, &self.root, &self.tree()).all()
+        Walk::new(scan, &self.root, self.tree(&Tree::new(true))).all()
     }
 
     /// [`Self::find`] and [`Self::digest`] in one, sorted by path: a file that is named literally and did not change
@@ -87,11 +89,12 @@ impl Files {
     /// As both; also for a literal link that leads out of the workspace, to whatever. A file that disappears in between
     /// is no error.
     pub fn find_and_digest(&self, scan: &Scan) -> Result<(Vec<OutputRef>, Vec<usize>), ScanError> {
-        let tree = self.tree();
+        let fresh = Tree::new(true);
+        let tree = self.tree(&fresh);
         let mut files = Vec::with_capacity(scan.literals.len());
         let (mut unknown, mut unmatched, mut folders) = (Vec::new(), Vec::new(), Vec::new());
         let literals: Vec<&(usize, Box<str>)> = scan.literals.iter().collect();
-        for ((pattern, path), seen) in literals.iter().zip(self.see_all(&tree, &literals, |literal| &literal.1)?) {
+        for ((pattern, path), seen) in literals.iter().zip(self.see_all(tree, &literals, |literal| &literal.1)?) {
             match seen {
                 Seen::Folder => folders.push((*pattern, &**path)),
                 Seen::Known(_) | Seen::Unknown(_) if scan.excludes(Path::new(&**path)) => unmatched.push(*pattern),
@@ -101,7 +104,7 @@ impl Files {
             }
         }
         if !folders.is_empty() || !scan.globs.is_empty() {
-            self.walk(scan, &tree, &folders, &mut files, &mut unknown, &mut unmatched)?;
+            self.walk(scan, tree, &folders, &mut files, &mut unknown, &mut unmatched)?;
         }
         let sizes: Vec<u64> = unknown.iter().map(|(_, size)| *size).collect();
         for hashed in hash::each(&sizes, |at, piece| self.hash(&unknown[at].0, piece)) {
@@ -156,10 +159,11 @@ impl Files {
     /// # Errors
     /// When one is gone, is no regular file, leads out of the workspace or cannot be read.
     pub fn digest<S: AsRef<str> + Sync>(&self, paths: &[S]) -> Result<Vec<OutputRef>, ScanError> {
-        let tree = self.tree();
+        let fresh = Tree::new(true);
+        let tree = self.tree(&fresh);
         let (mut unknown, mut sizes) = (Vec::new(), Vec::new());
         let mut files = Vec::with_capacity(paths.len());
-        for (at, seen) in self.see_all(&tree, paths, AsRef::as_ref)?.into_iter().enumerate() {
+        for (at, seen) in self.see_all(tree, paths, AsRef::as_ref)?.into_iter().enumerate() {
             let path = paths[at].as_ref();
             files.push(match seen {
                 Seen::Known(file) => Some(file),
@@ -185,7 +189,7 @@ impl Files {
     /// # Errors
     /// When it is no regular file, leads out of the workspace or cannot be read.
     pub fn look(&self, path: &str) -> Result<Option<OutputRef>, ScanError> {
-        match self.see(&self.tree(), path)? {
+        match self.see(self.tree(&Tree::new(true)), path)? {
             Seen::Known(file) => Ok(Some(file)),
             Seen::Unknown(_) => self.hash(path, &mut Vec::new()),
             Seen::Absent => Ok(None),
@@ -204,7 +208,9 @@ impl Files {
             return false;
         }
         match self.stats.get(&file.path, &stat) {
-            Some(digest) if self.tree().is_inside(&self.root, folder_of(&file.path)) => digest == file.digest,
+            Some(digest) if self.tree(&Tree::new(true)).is_inside(&self.root, folder_of(&file.path)) => {
+                digest == file.digest
+            }
             _ => {
                 let hashed = self.hash(&file.path, &mut Vec::new());
                 hashed.is_ok_and(|found| found.is_some_and(|found| found.digest == file.digest))
@@ -232,10 +238,7 @@ impl Files {
     /// Somebody has written or may have: walks are made anew from now on, each for itself. Digests still go by the
     /// stat cache, which compares at every look.
     pub fn moved(&self) {
-        // Most calls come when the tree is long gone; they must not wait for each other.
-        if unpoisoned(self.tree.read()).is_some() {
-            *unpoisoned(self.tree.write()) = None;
-        }
+        self.moved.store(true, Ordering::Release);
     }
 
     /// Writes the stat cache where it changed. Files that were hashed too soon after they were written to be believed
@@ -259,9 +262,8 @@ impl Files {
     }
 
     /// The shared tree, or one for this call alone.
-    fn tree(&self) -> Arc<Tree> {
-        let shared = unpoisoned(self.tree.read()).clone();
-        shared.unwrap_or_else(|| Arc::new(Tree::new(true)))
+    fn tree<'a>(&'a self, fresh: &'a Tree) -> &'a Tree {
+        if self.moved.load(Ordering::Acquire) { fresh } else { &self.tree }
     }
 
     fn see_all<T: Sync>(

@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
 use crate::plan::fingerprint::{Kind, Part};
@@ -19,7 +21,7 @@ use crate::time::Stamp;
 /// The file in the cache folder.
 const FILE: &str = "results";
 /// The first bytes; the number is the version of the records.
-const HEADER: &[u8; 16] = b"fleet results 1\n";
+const HEADER: &[u8; 16] = b"fleet results 2\n";
 /// Length and checksum before each record.
 const FRAME_BYTES: usize = 8;
 /// Longest record; what claims to be longer is damage.
@@ -70,18 +72,54 @@ pub struct Results {
     written: usize,
     records: Vec<Range<usize>>,
     /// The latest reusable record of a fingerprint, unless a later one says that it does not pass.
-    by_fingerprint: HashMap<Digest, u32>,
+    by_fingerprint: HashMap<Digest, u32, BuildHasherDefault<DigestHasher>>,
     /// The latest record of a task.
     by_task: HashMap<Box<str>, u32>,
     /// The file is not to be continued but replaced.
     anew: bool,
 }
 
+/// A digest as it lies in the file, in one piece; an array would be read byte by byte.
+#[derive(Clone, Copy)]
+struct Bytes(Digest);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0.as_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?.try_into();
+        bytes.map(|bytes| Self(Digest::from_bytes(bytes))).map_err(D::Error::custom)
+    }
+}
+
+/// Digests are as good as random, so any part of one is its hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length, which is that of all.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Head<'a> {
     task: &'a str,
-    fingerprint: [u8; 32],
-    made: [u8; 32],
+    fingerprint: Bytes,
+    made: Bytes,
     result: TaskResult,
     why_not: Option<&'a str>,
     at: i64,
@@ -89,7 +127,7 @@ struct Head<'a> {
     seq: u64,
     attempt: u32,
     remote: bool,
-    inputs_digest: Option<[u8; 32]>,
+    inputs_digest: Option<Bytes>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,7 +142,7 @@ struct Made<'a> {
 #[derive(Serialize, Deserialize)]
 struct OutputRow<'a> {
     path: &'a str,
-    digest: [u8; 32],
+    digest: Bytes,
     size_bytes: u64,
     mode: Option<u32>,
     kind: EntryKind,
@@ -114,7 +152,7 @@ struct OutputRow<'a> {
 struct ArtifactRow<'a> {
     kind: &'a str,
     path: &'a str,
-    checksum: Option<[u8; 32]>,
+    checksum: Option<Bytes>,
     mime_type: Option<&'a str>,
     size_bytes: Option<u64>,
 }
@@ -123,7 +161,7 @@ struct ArtifactRow<'a> {
 struct PartRow<'a> {
     kind: u8,
     name: &'a str,
-    digest: [u8; 32],
+    digest: Bytes,
     shown: &'a str,
 }
 
@@ -139,7 +177,7 @@ impl Results {
             bytes: if good { bytes } else { HEADER.to_vec() },
             written: 0,
             records: Vec::new(),
-            by_fingerprint: HashMap::new(),
+            by_fingerprint: HashMap::default(),
             by_task: HashMap::new(),
             anew: !good,
         };
@@ -150,7 +188,12 @@ impl Results {
     /// Finds the records; cuts what is damaged.
     fn index(&mut self) {
         let mut at = HEADER.len();
-        while let Some(body) = record_at(&self.bytes, at) {
+        let next = |body: &Range<usize>| record_at(&self.bytes, body.end);
+        let bodies: Vec<Range<usize>> = std::iter::successors(record_at(&self.bytes, at), next).collect();
+        self.records.reserve(bodies.len());
+        self.by_fingerprint.reserve(bodies.len());
+        self.by_task.reserve(bodies.len());
+        for body in bodies {
             at = body.end;
             if !self.note(body) {
                 at = self.bytes.len() + 1;
@@ -169,7 +212,7 @@ impl Results {
     fn note(&mut self, body: Range<usize>) -> bool {
         let Ok((head, _)) = postcard::take_from_bytes::<Head<'_>>(&self.bytes[body.clone()]) else { return false };
         let index = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        let fingerprint = Digest::from_bytes(head.fingerprint);
+        let fingerprint = head.fingerprint.0;
         match (head.result, head.why_not) {
             (TaskResult::Pass, None) => drop(self.by_fingerprint.insert(fingerprint, index)),
             // It passed again, and only these bytes are not to be relied on; or nobody knows how it would have ended.
@@ -212,7 +255,7 @@ impl Results {
     pub fn last_made(&self, task: &str) -> Option<(Digest, Digest)> {
         let body = &self.bytes[self.records[*self.by_task.get(task)? as usize].clone()];
         let (head, _) = postcard::take_from_bytes::<Head<'_>>(body).ok()?;
-        Some((Digest::from_bytes(head.fingerprint), Digest::from_bytes(head.made)))
+        Some((head.fingerprint.0, head.made.0))
     }
 
     /// What the last result of a task depended on, sorted.
@@ -230,7 +273,7 @@ impl Results {
             Some(Part {
                 kind: Kind::of(row.kind)?,
                 name: row.name.into(),
-                digest: Digest::from_bytes(row.digest),
+                digest: row.digest.0,
                 shown: row.shown.into(),
             })
         };
@@ -243,7 +286,7 @@ impl Results {
         let (made, _) = postcard::take_from_bytes::<Made<'_>>(rest).ok()?;
         Some(Entry {
             task: head.task.into(),
-            fingerprint: Digest::from_bytes(head.fingerprint),
+            fingerprint: head.fingerprint.0,
             result: head.result,
             why_not: head.why_not.map(Box::from),
             at: Stamp(head.at),
@@ -251,8 +294,8 @@ impl Results {
             seq: head.seq,
             attempt: head.attempt,
             remote: head.remote,
-            made: Digest::from_bytes(head.made),
-            inputs_digest: head.inputs_digest.map(Digest::from_bytes),
+            made: head.made.0,
+            inputs_digest: head.inputs_digest.map(|digest| digest.0),
             outputs: made.outputs.into_iter().map(|row| output(&row)).collect(),
             artifacts: made.artifacts.into_iter().map(|row| artifact(&row)).collect(),
             score: made.score.map(|(value, max, notes)| Score { value, max, notes: notes.map(str::to_owned) }),
@@ -304,7 +347,8 @@ impl Results {
     /// # Errors
     /// When it cannot be written; the old one is still there then.
     pub fn compact(&mut self) -> io::Result<()> {
-        if self.records.len() <= SMALL_RECORDS {
+        // The last of each task is kept at least.
+        if self.records.len() <= SMALL_RECORDS || self.records.len() < self.by_task.len() * GROWTH_MAX {
             return Ok(());
         }
         let mut kept: Vec<u32> = Vec::new();
@@ -362,8 +406,8 @@ fn record_at(bytes: &[u8], at: usize) -> Option<Range<usize>> {
 fn encode(out: &mut Vec<u8>, entry: &Entry, parts: &[Part]) {
     let head = Head {
         task: &entry.task,
-        fingerprint: *entry.fingerprint.as_bytes(),
-        made: *entry.made.as_bytes(),
+        fingerprint: Bytes(entry.fingerprint),
+        made: Bytes(entry.made),
         result: entry.result,
         why_not: entry.why_not.as_deref(),
         at: entry.at.0,
@@ -371,7 +415,7 @@ fn encode(out: &mut Vec<u8>, entry: &Entry, parts: &[Part]) {
         seq: entry.seq,
         attempt: entry.attempt,
         remote: entry.remote,
-        inputs_digest: entry.inputs_digest.map(|digest| *digest.as_bytes()),
+        inputs_digest: entry.inputs_digest.map(Bytes),
     };
     let made = Made {
         outputs: entry.outputs.iter().map(output_row).collect(),
@@ -380,12 +424,7 @@ fn encode(out: &mut Vec<u8>, entry: &Entry, parts: &[Part]) {
     };
     let rows: Vec<PartRow<'_>> = parts
         .iter()
-        .map(|part| PartRow {
-            kind: part.kind as u8,
-            name: &part.name,
-            digest: *part.digest.as_bytes(),
-            shown: &part.shown,
-        })
+        .map(|part| PartRow { kind: part.kind as u8, name: &part.name, digest: Bytes(part.digest), shown: &part.shown })
         .collect();
     for bytes in [postcard::to_allocvec(&head), postcard::to_allocvec(&made), postcard::to_allocvec(&rows)] {
         out.extend_from_slice(&bytes.expect("plain data goes into memory"));
@@ -395,7 +434,7 @@ fn encode(out: &mut Vec<u8>, entry: &Entry, parts: &[Part]) {
 fn output_row(output: &OutputRef) -> OutputRow<'_> {
     OutputRow {
         path: &output.path,
-        digest: *output.digest.as_bytes(),
+        digest: Bytes(output.digest),
         size_bytes: output.size_bytes,
         mode: output.mode.map(Mode::bits),
         kind: output.kind,
@@ -405,7 +444,7 @@ fn output_row(output: &OutputRef) -> OutputRow<'_> {
 fn output(row: &OutputRow<'_>) -> OutputRef {
     OutputRef {
         path: row.path.into(),
-        digest: Digest::from_bytes(row.digest),
+        digest: row.digest.0,
         size_bytes: row.size_bytes,
         mode: row.mode.map(Mode::of),
         kind: row.kind,
@@ -416,7 +455,7 @@ fn artifact_row(artifact: &ArtifactRef) -> ArtifactRow<'_> {
     ArtifactRow {
         kind: &artifact.kind,
         path: &artifact.path,
-        checksum: artifact.checksum.map(|digest| *digest.as_bytes()),
+        checksum: artifact.checksum.map(Bytes),
         mime_type: artifact.mime_type.as_deref(),
         size_bytes: artifact.size_bytes,
     }
@@ -426,7 +465,7 @@ fn artifact(row: &ArtifactRow<'_>) -> ArtifactRef {
     ArtifactRef {
         kind: row.kind.into(),
         path: row.path.into(),
-        checksum: row.checksum.map(Digest::from_bytes),
+        checksum: row.checksum.map(|digest| digest.0),
         mime_type: row.mime_type.map(Box::from),
         size_bytes: row.size_bytes,
     }

@@ -4,14 +4,11 @@
 use super::support::Fleet;
 
 /// Whether there is a tracer; what is missing is said where nobody would otherwise notice.
-fn can_trace() -> bool {
+pub(super) fn can_trace() -> bool {
     let probe = std::process::Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).output();
     let can = probe.is_ok_and(|probe| probe.status.success());
     if !can {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "install strace, or allow ptrace, to test --audit-inputs"
-        );
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "install strace, or allow ptrace, to test what traces");
         eprintln!("NOT TESTED: there is no strace that can trace here");
     }
     can

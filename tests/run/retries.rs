@@ -4,6 +4,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::audit::can_trace;
 use super::support::{Fleet, journal, until};
 
 /// One field of each attempt of a task.
@@ -223,6 +224,22 @@ fn a_later_attempt_goes_to_another_worker() {
 }
 
 #[test]
+fn a_task_whose_worker_is_lost_is_tried_on_another_or_not_at_all() {
+    let task = r#"
+        [tasks.t]
+        retry = { initial_backoff = "1ms" }
+        sh = 'if [ "$FLEET_ATTEMPT" = 1 ]; then kill -9 "$PPID"; exec sleep 600; fi'
+        "#;
+    let two = "[workers.a]\nhost = 'local'\nslots = 1\n[workers.b]\nhost = 'local'\nslots = 1\n";
+    let fleet = Fleet::of(&format!("{two}{task}"));
+    drop(fleet.run(["run"]).passes().result("t", "pass"));
+    assert_eq!(attempts(&fleet, "t", "worker_id"), ["a", "b"]);
+    let fleet = Fleet::of(task);
+    fleet.run(["run"]).fails_with(9).result("t", "fail/transport: every worker that it may run on is lost");
+    assert_eq!(attempts(&fleet, "t", "cause"), ["lost: its supervisor died"]);
+}
+
+#[test]
 fn a_task_that_is_cancelled_between_attempts_is_skipped_and_they_are_kept() {
     let fleet = Fleet::of(
         r#"
@@ -430,9 +447,94 @@ fn a_verdict_of_repetitions_is_reused_only_for_the_same_question() {
 }
 
 #[test]
-fn what_may_run_only_once_is_on_disk_before_it_runs() {
-    // A run that dies here has told the journal; the supervisor was told after that.
+fn the_plan_says_what_holds_and_where_it_was_said() {
+    let fleet = Fleet::new()
+        .file(
+            "fleet.toml",
+            "version = 1\nname = 'x'\ninclude = ['more.toml']\n[tasks.own]\nrun = 'true'\nretry = { max_attempts = 1 }\n\
+             repeat = { runs = 3 }\n[tasks.common]\nrun = 'true'\n",
+        )
+        .file(
+            "more.toml",
+            "[defaults]\nretry = { initial_backoff = '1s', max_backoff = '30s', on = ['timeout'] }\non_unknown = 'hold'\n",
+        );
+    let plan: Value = serde_json::from_str(fleet.run(["plan", "--json"]).passes().stdout()).expect("JSON");
+    let field = |task: &str, key: &str| {
+        let step = plan["steps"].as_array().expect("steps").iter().find(|step| step["task"] == task).expect("a step");
+        let field = &step["fields"][key];
+        (field["value"].clone(), format!("{} {}", field["origin"].as_str().expect("a word"), field["line"]))
+    };
+    let retry = |attempts: u32, initial: &str, max: &str, on: &[&str]| {
+        json!({
+            "max_attempts": attempts, "initial_backoff": initial, "max_backoff": max, "multiplier": 2.0, "on": on,
+        })
+    };
+    assert_eq!(field("own", "retry"), (retry(1, "5s", "5m", &["transport", "task"]), "file 6".to_owned()));
+    assert_eq!(field("common", "retry"), (retry(3, "1s", "30s", &["timeout"]), "defaults 2".to_owned()));
+    assert_eq!(field("own", "repeat"), (json!({ "runs": 3, "quorum": 3 }), "file 7".to_owned()));
+    assert_eq!(field("common", "repeat"), (Value::Null, "default null".to_owned()));
+    assert_eq!(field("common", "on_unknown"), (json!("hold"), "defaults 3".to_owned()));
+}
+
+#[test]
+fn the_first_record_has_the_policy_in_the_protocols_words_where_it_has_them() {
+    let fleet = Fleet::of(
+        r#"
+        [tasks.plain]
+        retry = { max_attempts = 4 }
+        run = "true"
+        [tasks.fine]
+        retry = { initial_backoff = "1ms", multiplier = 1.5 }
+        repeat = { runs = 2, quorum = 1 }
+        on_unknown = "hold"
+        run = "true"
+        "#,
+    );
+    fleet.run(["run"]).passes();
+    let specs = journal::read(&fleet.run_dir()).remove(0)["run"]["task_specs"].take();
+    let of = |task: &str| specs.as_array().expect("a list").iter().find(|spec| spec["id"] == task).expect("a spec");
+    let policy = json!({
+        "max_attempts": 4, "initial_backoff_seconds": 5, "max_backoff_seconds": 300, "backoff_multiplier": 2,
+    });
+    assert_eq!(of("plain")["retry_policy"], policy);
+    assert!(of("fine").get("retry_policy").is_none(), "the protocol counts in seconds");
+    let ours = &of("fine")["metadata"]["fleet"];
+    assert_eq!(ours["retry"]["initial_backoff"], "1ms");
+    assert_eq!((&ours["repeat"]["quorum"], &ours["on_unknown"]), (&1.into(), &"hold".into()));
+}
+
+/// Where the journal was synced between being told of a start and the start itself, as the kernel saw it.
+fn synced_before_it_ran(on_unknown: &str) -> bool {
+    let tasks = format!("[tasks.t]\non_unknown = '{on_unknown}'\nrun = 'cat only-this-task-reads-me'\n");
+    let fleet = Fleet::of(&tasks).file("only-this-task-reads-me", "");
+    let ours = fleet.command(["run"]);
+    let mut traced = std::process::Command::new("strace");
+    traced.args(["-f", "-qq", "-s", "4096", "-o", "trace", "-e", "trace=write,fdatasync,execve"]);
+    traced.arg(ours.get_program()).arg("run").env_clear().current_dir(fleet.path(""));
+    traced.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    fleet.end(&mut traced).passes();
+    let trace = fleet.read("trace");
+    let lines: Vec<&str> = trace.lines().collect();
+    let start = lines.iter().position(|line| line.contains("write(") && line.contains("starting")).expect("a record");
+    let runs =
+        lines.iter().position(|line| line.contains("execve(") && line.contains("only-this-task")).expect("it ran");
+    assert!(start < runs, "recorded before it is told to run");
+    let writer = lines[start].split_whitespace().next();
+    lines[start..runs].iter().any(|line| line.contains("fdatasync(") && line.split_whitespace().next() == writer)
+}
+
+#[test]
+fn what_may_not_run_twice_is_on_disk_before_it_runs() {
+    if !can_trace() {
+        return;
+    }
+    assert!(synced_before_it_ran("hold"));
+    assert!(!synced_before_it_ran("retry"), "others are synced behind, by a thread of its own");
+}
+
+#[test]
+fn a_task_that_may_be_held_is_retried_as_ever() {
     let fleet = Fleet::of("[tasks.t]\non_unknown = 'hold'\nretry = { initial_backoff = '1ms' }\nrun = 'false'\n");
     fleet.run(["run"]).fails_with(1).result("t", "fail/task: exit code 1");
-    assert_eq!(fleet.started(), ["t", "t", "t"], "a failure is known, so it is retried as ever");
+    assert_eq!(fleet.started(), ["t", "t", "t"], "a failure is known");
 }

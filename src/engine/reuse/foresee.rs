@@ -89,7 +89,7 @@ pub fn foresee(
     let mut reuse = Reuse::open(fleet, root, state, rules, (&environments, Arc::new(AtomicBool::new(false))));
     let asks_remote = reuse.ground.remote.as_ref().is_some_and(Remote::reads);
     // All at once where nothing has to run, as a run does it.
-    let mut standing: IdMap<TaskId, Option<Entry>> = IdMap::filled(&fleet.tasks, None);
+    let mut standing: IdMap<TaskId, Option<Box<Entry>>> = IdMap::filled(&fleet.tasks, None);
     for (id, entry) in reuse.standing(fleet, graph, selection, &mut environments) {
         standing[id] = Some(entry);
     }

@@ -53,7 +53,7 @@ fn the_schedule_is_exact() {
         }
     }
     let waits: Vec<u128> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_eq!(waits, [3282, 6401, 11158, 33495, 61270, 98503, 152227, 193240]);
+    assert_eq!(waits, [3_282, 6_401, 11_158, 33_495, 61_270, 98_503, 152_227, 193_240]);
 }
 
 #[test]
