@@ -273,6 +273,20 @@ fn what_decides_reaches_neither_clock_nor_disk_nor_processes_nor_threads() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// A limit that is counted on the wall's clock fires, or never does, when somebody sets that clock. So whatever runs,
+/// ends or watches tasks has no way to ask for it: the engine has stamps from `time::clock::Clock`, which asks once.
+#[test]
+fn no_deadline_knows_the_walls_time() {
+    static WALL: LazyLock<Regex> =
+        LazyLock::new(|| regex(r"\bSystemTime\b|\bUNIX_EPOCH\b|\bclock::now\b|ClockId::Realtime|CLOCK_REALTIME"));
+    let runs = ["schedule", "policy", "supervisor", "host", "engine", "scorer", "report"];
+    let asks = SOURCES.values().filter(|source| runs.contains(&top(&source.module)) && WALL.is_match(&source.code));
+    let found: Vec<&str> = asks.map(|source| &*source.module).collect();
+    assert_eq!(found, [""; 0]);
+    let clock = &SOURCES["time::clock"].code;
+    assert_eq!(WALL.find_iter(clock).map(|found| found.as_str()).collect::<Vec<_>>().len(), 4, "{clock}");
+}
+
 /// A plan is kept and believed by the questions that were asked while it was made. So nothing that reads a fleet file
 /// may ask the outside behind the back of `spec::outside`.
 #[test]

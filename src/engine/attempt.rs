@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::judge::{self, Judged};
 use super::launch::{self, Prepared, Refused};
 use super::preflight;
-use super::receipts::Told;
+use super::receipts::{self, Told};
 use super::resume::Recorded;
 use super::reuse::{self, Answer, Looked};
 use super::sink::Running;
@@ -564,6 +564,9 @@ impl Engine<'_> {
         let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
         self.reuse.settled(id, made.then(|| digest_of_outputs(&receipt.outputs)));
         let seq = self.settle(id, &receipt);
+        if let Some(text) = receipts::left_behind(&receipt) {
+            self.warn(&text);
+        }
         if let Some(looked) = looked {
             self.remember(id, &receipt, seq, &looked, kept.unwrap_or_default());
         }

@@ -134,3 +134,19 @@ fn why_skipped(fleet: &Fleet, task: &Task, cause: SkipCause) -> String {
         SkipCause::Unknown => "nobody knows whether it ran, and its on_unknown is `hold`".to_owned(),
     }
 }
+
+/// What is said of processes that a task left behind, by their names as the receipt has them.
+pub(super) fn left_behind(receipt: &Receipt) -> Option<String> {
+    /// More are in the receipt.
+    const NAMED: usize = 3;
+    let (named, more) = receipt.leaked.split_at(receipt.leaked.len().min(NAMED));
+    // A process may call itself anything.
+    let list: String = named.join(", ").chars().filter(|c| !c.is_control()).collect();
+    let what = match (named.len(), more.len()) {
+        (0, _) => return None,
+        (1, _) => format!("a process behind, which was ended: {list}"),
+        (_, 0) => format!("processes behind, which were ended: {list}"),
+        (_, more) => format!("processes behind, which were ended: {list} and {more} more"),
+    };
+    Some(format!("`{}` left {what}", receipt.task_id))
+}

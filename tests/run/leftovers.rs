@@ -138,8 +138,21 @@ fn a_task_that_ends_takes_its_daemons_with_it_and_names_them() {
     let marker = marker("task");
     let told = daemons(&marker, ":", "exit 0").run(["run"]).passes().has_file("after");
     assert_eq!(living(&marker), Vec::<u32>::new());
+    let told = told.says("`daemons` left processes behind, which were ended: ").says(" more\n");
     let leaked = told.receipt("daemons")["leaked"].as_array().expect("it left some").len();
     assert!(leaked >= 5, "{leaked}");
+}
+
+#[test]
+fn what_goes_on_forking_while_it_is_ended_is_ended() {
+    let marker = marker("forks");
+    // Each makes the next and goes, in sessions of their own, and in the end there is a last one.
+    let script = "trap '' TERM HUP\n[ $1 -lt 2000 ] || exit 0\ntouch forking\nsetsid sh chain.sh $(($1 + 1)) $2 </dev/null >/dev/null 2>&1 &\n";
+    let task =
+        format!("[tasks.forks]\nsh = 'setsid sh chain.sh 0 {marker} & while [ ! -e forking ]; do sleep 0.01; done'\n");
+    let told = Fleet::of(&task).file("chain.sh", script).run(["run"]).passes();
+    processes::assert_gone(&marker, Instant::now());
+    drop(told.result("forks", "pass"));
 }
 
 #[test]

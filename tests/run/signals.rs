@@ -52,18 +52,15 @@ fn the_first_signal_asks_and_everything_is_on_record() {
 }
 
 #[test]
-fn what_an_interrupted_run_has_not_done_can_be_rerun() {
-    let two = TWO.replace("[tasks.polite]", "[tasks.polite]\nneeds = ['good']");
-    let tasks = format!("{two}[tasks.good]\nrun = 'true'\n");
-    let interrupted = |words: [&str; 3]| {
-        let fleet = Fleet::of(&tasks);
+fn an_interrupted_run_says_how_it_goes_on() {
+    for words in [["run", "-o", "quiet"], ["run", "-f", "fleet.toml"]] {
+        let fleet = Fleet::of(TWO);
         let mut run = fleet.start(words);
         run.awaits("polite");
         run.signal(Signal::INT);
-        run.ends().fails_with(130)
-    };
-    interrupted(["run", "-o", "quiet"]).says("to rerun       fleet run polite after finally\n");
-    interrupted(["run", "after", "finally"]).says("to rerun       fleet run after finally\n");
+        let file = if words[1] == "-f" { " -f fleet.toml" } else { "" };
+        run.ends().fails_with(130).says(&format!("to go on       fleet resume{file} RUN\n"));
+    }
 }
 
 #[test]

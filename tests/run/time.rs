@@ -147,6 +147,34 @@ fn the_time_of_a_run_ends_all_of_it() {
     assert_eq!(fleet.end_record()["exit_code"], 8);
 }
 
+/// STOP cannot be caught: the clock alone shows what happened.
+#[test]
+fn being_stopped_outright_is_no_time_of_a_task() {
+    let limit = "[policies]\ntimeout = '3s'\n";
+    for (engine, limit) in [(true, limit), (false, "")] {
+        let fleet = Fleet::of(&format!(
+            "{limit}[tasks.paused]\ntimeout = '3s'\nidle_timeout = '2900ms'\n\
+             sh = 'touch begun; while [ ! -e go ]; do sleep 0.01; done'\n"
+        ));
+        let mut run = fleet.start(["run"]);
+        run.awaits("begun");
+        let mut stopped = vec![processes::supervisor(run.pid())];
+        stopped.extend(engine.then_some(run.pid()));
+        let send = |signal| {
+            for pid in &stopped {
+                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid is not 0");
+                rustix::process::kill_process(pid, signal).expect("it lives");
+            }
+        };
+        send(Signal::STOP);
+        until("they stand still", || stopped.iter().all(|pid| processes::is_stopped(*pid)));
+        std::thread::sleep(std::time::Duration::from_millis(4200));
+        let _ = fleet.clone().file("go", "");
+        send(Signal::CONT);
+        run.ends().passes().result("paused", "pass");
+    }
+}
+
 #[test]
 fn a_run_that_is_stopped_stops_its_tasks_and_their_clocks() {
     // The limit is three seconds, the pause longer than that. The task goes on only when the test says so, after the pause.
