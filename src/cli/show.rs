@@ -14,6 +14,10 @@ use crate::report::ci::Ci;
 use crate::report::{Drain, Human, Json, OutputMode, Queue, Rerun, Sinks, human};
 
 /// How to show a run.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line, and they mean nothing together"
+)]
 #[derive(Args, Clone, Debug, Default)]
 pub struct ShowArgs {
     /// Say of each task that runs why no earlier result is reused

@@ -7,6 +7,7 @@
 //!   follows an attempt
 //! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
 //! - `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to the shared cache · `audit` what a traced task read
+//! - `written` what goes out, and what if it cannot · `ending` how a run ends
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
 //! The loop turns in one order: take in what happened, let the scheduler decide, perform it, hand the journal to the
@@ -15,6 +16,7 @@
 mod again;
 mod attempt;
 pub mod audit;
+mod ending;
 mod environment;
 mod grounds;
 mod inbox;
@@ -33,6 +35,7 @@ mod tally;
 mod uploads;
 mod work;
 mod writes;
+mod written;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -45,20 +48,19 @@ use crate::graph::Graph;
 use crate::graph::select::Selection;
 use crate::host::local::{self, Alive, FromSupervisor, Link, LinkOptions};
 use crate::id::{IdMap, RunId, TaskId, WorkerId};
-use crate::journal::{Event, FLEET_VERSION, Happened, Journal, ReadError, Stream};
-use crate::model::{Fleet, OnUnknown};
+use crate::journal::{Event, FLEET_VERSION, Journal, ReadError, Stream};
+use crate::model::Fleet;
 use crate::policy::ExitCode;
+use crate::protocol::Receipt;
 use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::run::RunRequest;
-use crate::protocol::{Receipt, RunStatus};
 use crate::receipt::Receipts;
 use crate::schedule::{Action, Input, Scheduler};
-use crate::store::remote::Remote;
 use crate::store::state::{LockError, StateDir};
 use crate::store::{Root, Store};
 use crate::supervisor::{Keys, frame};
 use crate::time::clock::Clock;
-use crate::time::{Millis, Stamp, millis};
+use crate::time::{Millis, millis};
 
 use attempt::{Finished, Flight};
 use environment::Environments;
@@ -561,160 +563,6 @@ impl<'a> Engine<'a> {
         self.now = self.time();
         self.keys.iter_mut().for_each(Keys::resume);
         each(self, Link::resume);
-    }
-
-    // ── What goes out ────────────────────────────────────────────────────
-
-    /// Records what happened, then shows it. Returns its place in the journal.
-    fn emit(&mut self, event: Event<'_>) -> u64 {
-        let stamp = self.stamp();
-        let seq = self.journal.as_mut().map_or(0, |journal| journal.record(stamp, &event, self.view.fleet));
-        self.show(seq, stamp, event);
-        seq
-    }
-
-    fn show(&mut self, seq: u64, stamp: Stamp, event: Event<'_>) {
-        let happened = Happened { at: self.now, stamp, seq, event };
-        if self.sink.event(&self.view, &happened).is_err() {
-            self.output_lost();
-        }
-        if self.sink_due.is_none() {
-            self.sink_due = Some(self.now.after(FRAME));
-        }
-    }
-
-    /// The wall's time, which goes on while we are stopped.
-    fn stamp(&self) -> Stamp {
-        self.clock.stamp_at(Millis(self.now.0 + millis(self.stopped)))
-    }
-
-    fn warn(&mut self, text: &str) {
-        self.emit(Event::Warning { text });
-    }
-
-    /// Whether everything that happened is on record.
-    fn write_journal(&mut self) -> bool {
-        let Some(journal) = &mut self.journal else { return false };
-        let Err(error) = journal.write() else {
-            self.write_results();
-            return true;
-        };
-        // No record, no belief: nothing new is started, what runs is drained.
-        self.journal = None;
-        self.disk_lost(&format!("the journal cannot be written: {error}"));
-        false
-    }
-
-    /// A task that may be held is on disk before it is told to run: after a power cut nobody may believe that it never did.
-    fn sync_what_must_not_happen_twice(&mut self) -> bool {
-        let tasks = self.to_send.iter().filter_map(|(n, _)| self.flights.get(n)).map(|flight| flight.task);
-        if !tasks.into_iter().any(|id| self.job.fleet.tasks[id].on_unknown == OnUnknown::Hold) {
-            return true;
-        }
-        let Some(journal) = &mut self.journal else { return false };
-        let Err(error) = journal.sync_now() else { return true };
-        self.journal = None;
-        self.disk_lost(&format!("the journal cannot be written: {error}"));
-        false
-    }
-
-    /// Results for the next run.
-    fn write_results(&mut self) {
-        if let Err(error) = self.reuse.write() {
-            self.cache_lost("results cannot be kept for reuse", &error);
-        }
-    }
-
-    /// What only saves time may be lost, so it is told once and left. But a disk that is full or broken is not passed
-    /// over, whatever it was that it did not take.
-    fn cache_lost(&mut self, what: &str, error: &io::Error) {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        if full || error.raw_os_error() == Some(libc::EIO) {
-            self.exit = self.exit.or_worse(ExitCode::NotWritten);
-        }
-        if !std::mem::replace(&mut self.results_lost, true) {
-            self.warn(&format!("{what}: {error}"));
-        }
-    }
-
-    /// Something that must last could not be written.
-    fn disk_lost(&mut self, why: &str) {
-        self.exit = self.exit.or_worse(ExitCode::NotWritten);
-        if !std::mem::replace(&mut self.draining, true) {
-            self.tell(Input::Drain);
-            self.warn(why);
-        }
-    }
-
-    /// Our own output is gone; the run goes on without it, and says so by its exit code.
-    fn output_lost(&mut self) {
-        self.exit = self.exit.or_worse(ExitCode::NotWritten);
-    }
-
-    fn end(mut self) -> Outcome {
-        for (_, state) in self.links.iter_mut() {
-            if let Some(link) = state.link.take() {
-                // Nothing runs any more, so there is nothing to wait for and nothing to hear.
-                let _ = link.close(Duration::ZERO, &mut |_| {});
-            }
-        }
-        self.end_uploads();
-        self.close_store();
-        let status = match (self.interrupted, self.exit) {
-            (Some(_), _) => RunStatus::Cancelled,
-            (None, ExitCode::Passed) => RunStatus::Completed,
-            (None, _) => RunStatus::Failed,
-        };
-        if let Some(journal) = self.journal.take()
-            && let Err(error) = journal.end(self.clock.stamp(), self.view.fleet, status, self.exit.code())
-        {
-            self.exit = self.exit.or_worse(ExitCode::NotWritten);
-            self.warn(&format!("the journal cannot be written: {error}"));
-        }
-        let mut outcome = self.tally.close(&tally::Closing {
-            job: self.job,
-            run: self.view.run,
-            exit: self.exit,
-            wall: Duration::from_millis(self.clock.now().0),
-            interrupted: self.interrupted,
-            scheduler: &self.scheduler,
-        });
-        if self.sink.end(&self.view, &outcome).is_err() {
-            outcome.exit = self.exit.or_worse(ExitCode::NotWritten);
-        }
-        outcome
-    }
-
-    /// Waits for the results that are still on their way to the shared cache; a signal ends the wait.
-    fn end_uploads(&mut self) {
-        self.uploads.no_more();
-        while !self.uploads.are_done() {
-            self.heard();
-            std::thread::sleep(UPLOAD_LOOK);
-        }
-        self.tell_of_remote();
-    }
-
-    /// What the shared cache has to say; it says each thing once.
-    fn tell_of_remote(&mut self) {
-        let warnings = self.reuse.ground.remote.as_ref().map(Remote::warnings).unwrap_or_default();
-        for warning in warnings {
-            self.warn(&warning);
-        }
-    }
-
-    /// What the next run finds, on disk before the run's end is.
-    fn close_store(&mut self) {
-        if let Some(store) = &self.store
-            && let Err(error) = store.sync_all()
-        {
-            // Receipts cite what is in it.
-            self.exit = self.exit.or_worse(ExitCode::NotWritten);
-            self.warn(&format!("the store cannot be synced: {error}"));
-        }
-        if let Err(error) = self.reuse.close() {
-            self.cache_lost("results cannot be kept for reuse", &error);
-        }
     }
 
     fn run_dir(&self) -> &'a Path {

@@ -131,7 +131,10 @@ fn why_skipped(fleet: &Fleet, task: &Task, cause: SkipCause) -> String {
             None => "nothing was free for it in time".to_owned(),
         },
         SkipCause::NoWorker => "every worker that it may run on is lost".to_owned(),
-        SkipCause::Unknown => "nobody knows whether it ran, and its on_unknown is `hold`".to_owned(),
+        SkipCause::Unknown => format!(
+            "nobody knows whether it ran, and its on_unknown is `hold`; to make it again: fleet resume --again {}",
+            task.name
+        ),
     }
 }
 

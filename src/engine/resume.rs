@@ -7,12 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::attempt::Flight;
+use super::tally::Tally;
 use super::{EXITS, Engine};
+use crate::digest::Digest;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{self, End, Event, LogWriter, ReadError, State, TaskState, fold};
 use crate::model::{Fleet, OnUnknown};
+use crate::plan::fingerprint::digest_of_outputs;
 use crate::policy::ExitCode;
-use crate::policy::resume::{ExitBy, Fate, Gist, Known, fate};
+use crate::policy::resume::{ExitBy, Fate, Gist, Known, Last, fate};
 use crate::policy::retry;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::{AttemptRecord, TaskResult};
@@ -29,9 +32,22 @@ pub(super) struct Earlier {
     /// Bytes at the end of its journal that are no record.
     pub torn: u64,
     /// Results that stand.
-    pub done: Vec<(TaskId, Receipt)>,
+    pub done: Vec<Done>,
+    /// What they come to.
+    pub tally: Tally,
+    /// What they ask the run to exit with.
+    pub exit: ExitCode,
     /// The other tasks that were attempted.
     pub open: BTreeMap<TaskId, Open>,
+}
+
+/// A result that stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub task: TaskId,
+    pub result: TaskResult,
+    /// What it made, for those that need it.
+    pub made: Option<Digest>,
 }
 
 /// A task that was attempted, and has no result that stands.
@@ -92,8 +108,15 @@ impl Earlier {
         let exits = Exits::read(run_dir)?;
         let ids: HashMap<&str, TaskId> = fleet.tasks.iter().map(|(id, task)| (&*task.name, id)).collect();
         let torn = folded.torn.map_or(0, |torn| torn.bytes);
-        let mut earlier =
-            Self { end: folded.end, created: state.created_at, torn, done: Vec::new(), open: BTreeMap::new() };
+        let mut earlier = Self {
+            end: folded.end,
+            created: state.created_at,
+            torn,
+            done: Vec::new(),
+            tally: Tally::new(fleet),
+            exit: ExitCode::Passed,
+            open: BTreeMap::new(),
+        };
         for task in &state.tasks {
             // The plan is the same, so every task is there.
             let Some(&id) = ids.get(&*task.name) else { continue };
@@ -122,8 +145,11 @@ impl Earlier {
         let accounted = receipt.is_none() && tried.last().is_some_and(|last| last.attempt >= attempt);
         let known = Known {
             settled: receipt.as_ref().map(gist),
-            begun: begun && !accounted,
-            unknown: attempt > 0 && attempt == task.unknown,
+            last: match (attempt > 0 && attempt == task.unknown, begun && !accounted) {
+                (true, _) => Last::Unknown,
+                (false, true) => Last::Begun,
+                (false, false) => Last::Accounted,
+            },
             exit: exit.map(|exit| exit_by(exit.ended_by)),
             holds: fleet.tasks[id].on_unknown == OnUnknown::Hold,
             allowed,
@@ -131,7 +157,7 @@ impl Earlier {
         let fate = fate(&known);
         let mut open = Open { tried, wait: task.wait_left(now), ..Open::default() };
         match (fate, receipt) {
-            (Fate::Done, Some(receipt)) => return self.done.push((id, receipt)),
+            (Fate::Done, Some(receipt)) => return self.done(fleet, id, &receipt),
             (Fate::Judge, _) => {
                 open.tried.retain(|record| record.attempt < attempt);
                 open.recorded = exit.map(|exit| Recorded {
@@ -144,7 +170,7 @@ impl Earlier {
             (Fate::Again | Fate::Held, receipt) => {
                 open.held = fate == Fate::Held;
                 // That of a lost worker is accounted for as a failure, which a held task must not be taken for.
-                if !known.unknown && (receipt.is_none() || open.held) {
+                if known.last != Last::Unknown && (receipt.is_none() || open.held) {
                     open.interrupted = true;
                     open.tried.retain(|record| record.attempt < attempt);
                     let repetition = retry::repetition(&fleet.tasks[id], fleet.seed, &open.tried);
@@ -158,6 +184,14 @@ impl Earlier {
         }
     }
 
+    fn done(&mut self, fleet: &Fleet, task: TaskId, receipt: &Receipt) {
+        let code = self.tally.add(task, receipt, fleet.tasks[task].allow_failure);
+        self.exit = self.exit.or_worse(code);
+        let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
+        let made = made.then(|| digest_of_outputs(&receipt.outputs));
+        self.done.push(Done { task, result: receipt.result, made });
+    }
+
     /// The code that the run ended with, if it came to its own end and left nothing open.
     fn ended(&self, state: &State) -> Option<ExitCode> {
         let code = ExitCode::of_number(state.exit_code?)?;
@@ -169,12 +203,13 @@ impl Earlier {
 
     /// Tells the scheduler what has a result already, and what has had attempts.
     pub(super) fn adjust(&self, work: &mut Work) {
-        for (id, receipt) in &self.done {
-            work.tasks[*id].part = Part::Has(receipt.result);
+        for done in &self.done {
+            work.tasks[done.task].part = Part::Has(done.result);
         }
         // What should have followed a failure and did not come to it.
-        for (id, _) in self.done.iter().filter(|(_, r)| matches!(r.result, TaskResult::Fail | TaskResult::Timeout)) {
-            for handler in work.tasks[*id].on_failure.clone() {
+        let failed = |done: &&Done| matches!(done.result, TaskResult::Fail | TaskResult::Timeout);
+        for done in self.done.iter().filter(failed) {
+            for handler in work.tasks[done.task].on_failure.clone() {
                 let part = &mut work.tasks[handler].part;
                 if *part == Part::Handler {
                     *part = Part::Selected;
@@ -224,7 +259,11 @@ impl Exits {
 
     /// The last attempt of a task that was started; at least `known`, behind which the journal may have lost some.
     fn last(&self, task: &str, known: u32) -> u32 {
-        (known + 1..).take_while(|attempt| self.0.contains_key(&format!("{task}.{attempt}"))).last().unwrap_or(known)
+        let mut last = known;
+        while self.0.contains_key(&format!("{task}.{}", last + 1)) {
+            last += 1;
+        }
+        last
     }
 }
 
@@ -285,10 +324,8 @@ impl Engine<'_> {
         if earlier.torn > 0 {
             self.warn(&format!("the last {} bytes of the journal were no whole record and are cut off", earlier.torn));
         }
-        for (id, receipt) in &earlier.done {
-            let code = self.tally.add(*id, receipt, self.task(*id).allow_failure);
-            self.exit = self.exit.or_worse(code);
-        }
+        self.tally = earlier.tally;
+        self.exit = self.exit.or_worse(earlier.exit);
         for (id, open) in earlier.open {
             if let (true, Some(record)) = (open.interrupted, open.tried.last()) {
                 self.emit(Event::Interrupted { task: id, record });

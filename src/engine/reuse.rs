@@ -222,9 +222,8 @@ impl Reuse {
     /// Tasks that an earlier sitting of the run knew are not looked at before their turn: they have their results, or
     /// were begun because nothing held.
     pub(super) fn take_up(&mut self, earlier: &Earlier) {
-        for (id, receipt) in &earlier.done {
-            let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
-            self.settled(*id, made.then(|| fingerprint::digest_of_outputs(&receipt.outputs)));
+        for done in &earlier.done {
+            self.settled(done.task, done.made);
         }
         self.begun = earlier.open.keys().copied().collect();
     }

@@ -41,6 +41,7 @@ pub mod tree;
 mod url;
 mod vars;
 mod when;
+mod words;
 mod worker;
 mod yaml;
 

@@ -11,12 +11,23 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::EndedBy;
 
+/// The version of the lines.
+pub const VERSION: u32 = 1;
+
+/// Logs of before versions were written down have none.
+fn first_version() -> u32 {
+    1
+}
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     /// A supervisor began to write. Its pids and times mean something until the next boot.
     Opened {
+        /// The version of the lines that follow.
+        #[serde(default = "first_version")]
+        v: u32,
         run: String,
         supervisor: u32,
         boot: String,
@@ -126,12 +137,26 @@ impl Exits {
 /// Reads an exit log. One that does not exist is empty.
 ///
 /// # Errors
-/// When it exists and cannot be read.
+/// When it exists and cannot be read, or a later version wrote it.
 pub fn read(path: &Path) -> io::Result<Exits> {
     match fs::read(path) {
-        Ok(bytes) => Ok(parse(&bytes)),
+        Ok(bytes) => known(path, parse(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Exits::default()),
         Err(error) => Err(error),
+    }
+}
+
+fn known(path: &Path, exits: Exits) -> io::Result<Exits> {
+    let later = exits.entries.iter().find_map(|entry| match entry {
+        Entry::Opened { v, .. } => (*v > VERSION).then_some(*v),
+        _ => None,
+    });
+    match later {
+        None => Ok(exits),
+        Some(v) => {
+            let text = format!("{} has format version {v}; this fleet reads version {VERSION}", path.display());
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
     }
 }
 
@@ -198,8 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn old_logs_are_read_and_later_ones_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("here.log");
+        fs::write(&path, "{\"opened\":{\"run\":\"r\",\"supervisor\":1,\"boot\":\"b\"}}\n").unwrap();
+        let opened = Entry::Opened { v: 1, run: "r".into(), supervisor: 1, boot: "b".into() };
+        assert_eq!(read(&path).unwrap().entries, [opened]);
+        fs::write(&path, "{\"opened\":{\"v\":2,\"run\":\"r\",\"supervisor\":1,\"boot\":\"b\"}}\n").unwrap();
+        assert!(read(&path).unwrap_err().to_string().ends_with("has format version 2; this fleet reads version 1"));
+    }
+
+    #[test]
     fn what_was_started_and_not_ended_in_this_boot_is_open() {
-        let opened = |boot: &str| Entry::Opened { run: "r".into(), supervisor: 1, boot: boot.into() };
+        let opened = |boot: &str| Entry::Opened { v: VERSION, run: "r".into(), supervisor: 1, boot: boot.into() };
         let entries = vec![opened("old"), spawned(1, 10), opened("now"), spawned(2, 11), spawned(3, 12), exited(2, 11)];
         let exits = Exits { entries, unreadable: 0 };
         assert_eq!(exits.open_ended("now"), [(12, 5)]);

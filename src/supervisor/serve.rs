@@ -295,7 +295,12 @@ impl Server {
         let path = Path::new(&hello.exit_log);
         self.log = ExitLog::open(path).map_err(|e| format!("cannot open the exit log {}: {e}", path.display()));
         if let Ok(log) = &mut self.log {
-            log.add(&Entry::Opened { run: hello.run.clone(), supervisor: welcome.pid, boot: exits::boot_id() });
+            log.add(&Entry::Opened {
+                v: exits::VERSION,
+                run: hello.run.clone(),
+                supervisor: welcome.pid,
+                boot: exits::boot_id(),
+            });
         }
         self.hello = Some(hello);
         Ok(())

@@ -194,7 +194,7 @@ fn a_run_that_is_stopped_stops_its_tasks_and_their_clocks() {
     // Looked for each time anew: what the shell has just forked and not yet replaced has its arguments as well.
     let task =
         || processes::with_argument("stopped-marker").into_iter().filter(|pid| fleet.owns(*pid)).collect::<Vec<_>>();
-    until("the task is stopped", || !task().is_empty() && task().iter().all(|pid| processes::is_stopped(*pid)));
+    until("the task is stopped", || !task().is_empty() && task().iter().all(|pid| processes::stands_still(*pid)));
     assert!(!run.is_over());
     std::thread::sleep(std::time::Duration::from_millis(3300));
     run.signal(Signal::CONT);

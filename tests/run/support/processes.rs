@@ -46,6 +46,11 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     stat(pid).first().is_some_and(|state| state == "T")
 }
 
+/// Whether a process is stopped, or waits for a child that was stopped between its vfork and its exec.
+pub(crate) fn stands_still(pid: u32) -> bool {
+    stat(pid).first().is_some_and(|state| state == "T" || state == "D")
+}
+
 /// Most memory a process ever had, in KiB.
 pub(crate) fn memory_peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
