@@ -231,22 +231,27 @@ impl Earlier {
     }
 }
 
-/// What the supervisors wrote down of processes and their ends, by label; no end where none is on record.
+/// What the supervisors wrote down of processes and their ends, by label; no end where none is on record. An end in an
+/// earlier boot is none that can be judged: the power may have failed, and taken with it what the task had made and
+/// nobody had synced. So it is one that nobody knows, as long as no receipt says more.
 pub(super) struct Exits(HashMap<String, Option<Exit>>);
 
 impl Exits {
     pub(super) fn read(run_dir: &Path) -> io::Result<Self> {
+        let boot = exits::boot_id();
         let mut all = HashMap::new();
         let folder = match std::fs::read_dir(run_dir.join(EXITS)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self(all)),
             folder => folder?,
         };
         for log in folder {
+            // Without its first line, as a loss of power may leave it, nobody knows when the rest was.
+            let mut ours = boot.is_empty();
             for entry in exits::read(&log?.path())?.entries {
                 match entry {
-                    Entry::Opened { .. } => {}
+                    Entry::Opened { boot: theirs, .. } => ours = theirs == boot || theirs.is_empty() || boot.is_empty(),
                     Entry::Spawned { label, .. } => drop(all.insert(label, None)),
-                    Entry::Exited(exit) => drop(all.insert(exit.label.clone(), Some(exit))),
+                    Entry::Exited(exit) => drop(all.insert(exit.label.clone(), ours.then_some(exit))),
                 }
             }
         }

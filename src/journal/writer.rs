@@ -47,7 +47,7 @@ pub struct Journal {
 #[derive(Debug)]
 struct Shared {
     file: File,
-    /// The run's folder and the folder of runs, which hold the journal's name; synced once. The lock is held meanwhile.
+    /// Those above the journal, up to the workspace: without their names nobody finds it. Synced once, with the lock held.
     folders: Mutex<Vec<File>>,
     /// Something was written since the last sync began.
     dirty: AtomicBool,
@@ -70,11 +70,7 @@ impl Journal {
     /// When the file exists already or cannot be made.
     pub fn create(run_dir: &Path, run: &RunId) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(run_dir.join(FILE))?;
-        let mut folders = vec![File::open(run_dir)?];
-        if let Some(runs) = run_dir.parent() {
-            folders.push(File::open(runs)?);
-        }
-        Self::over(file, folders, run)
+        Self::over(file, folders_above(run_dir)?, run)
     }
 
     /// Opens the journal of a run that was cut short, to be continued behind `end`; what is torn behind it is cut off.
@@ -86,7 +82,8 @@ impl Journal {
         if file.metadata()?.len() != end.offset {
             file.set_len(end.offset)?;
         }
-        let mut journal = Self::over(file, Vec::new(), run)?;
+        // Whoever was killed may not have come to that.
+        let mut journal = Self::over(file, folders_above(run_dir)?, run)?;
         (journal.seq, journal.chain, journal.begun) = (end.seq, end.chain, Some(created));
         Ok(journal)
     }
@@ -295,8 +292,8 @@ impl Shared {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.sync_folders()
+        self.sync_folders()?;
+        self.file.sync_data()
     }
 
     fn sync_folders(&self) -> io::Result<()> {
@@ -338,6 +335,21 @@ impl Shared {
             state = self.state();
         }
     }
+}
+
+/// The run's folder, the folder of runs, the state directory and the workspace: any of the first three may be new.
+fn folders_above(run_dir: &Path) -> io::Result<Vec<File>> {
+    let mut folders = Vec::new();
+    for folder in run_dir.ancestors().take(4) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match File::open(folder) {
+            Ok(folder) => folders.push(folder),
+            // Who may enter the workspace and not list it can do no better.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && folders.len() == 3 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(folders)
 }
 
 /// A copy of an error, as far as one can be made.

@@ -48,6 +48,8 @@ pub struct Store {
     root: Root,
     /// Something was put that is not synced yet.
     unsynced: AtomicBool,
+    /// Folders of the store whose own names survive a loss of power.
+    synced: Mutex<HashSet<PathBuf>>,
     /// The folders of the workspace that were looked through for what an interrupted restore left.
     tidied: Mutex<HashSet<Box<str>>>,
 }
@@ -60,7 +62,12 @@ impl Store {
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         let path = state_dir.join("store");
         std::fs::create_dir_all(path.join("sha256"))?;
-        Ok(Self { root: Root::open(&path)?, unsynced: AtomicBool::new(false), tidied: Mutex::default() })
+        Ok(Self {
+            root: Root::open(&path)?,
+            unsynced: AtomicBool::new(false),
+            synced: Mutex::default(),
+            tidied: Mutex::default(),
+        })
     }
 
     /// The store of a state directory, where there is one.

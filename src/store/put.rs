@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use tempfile::NamedTempFile;
@@ -92,7 +93,7 @@ impl Store {
 
     fn put_slice(&self, durable: Durable, bytes: &[u8]) -> io::Result<Put> {
         let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
-        if self.has(&digest, size) {
+        if self.has_safely(&digest, size, durable)? {
             return Ok(Put { digest, bytes: size, new: false });
         }
         self.put(durable, |temp| temp.write_all(bytes).map(|()| (digest, size)).map_err(CopyError::Write))
@@ -105,7 +106,7 @@ impl Store {
     ) -> io::Result<Put> {
         let mut temp = self.temp()?;
         let (digest, bytes) = fill(temp.as_file_mut())?;
-        let new = !self.has(&digest, bytes) && self.name(temp, &digest, bytes, durable)?;
+        let new = !self.has_safely(&digest, bytes, durable)? && self.name(temp, &digest, bytes, durable)?;
         Ok(Put { digest, bytes, new })
     }
 
@@ -121,12 +122,11 @@ impl Store {
             Durable::Later => self.unsynced.store(true, Ordering::Release),
         }
         let path = self.path(digest);
-        let folder = path.parent().unwrap_or(&path);
-        self.make_folders(digest, durable)?;
+        self.make_folders(digest)?;
         match temp.persist_noclobber(&path) {
             Ok(_) => {}
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                if self.has(digest, bytes) {
+                if self.has_safely(digest, bytes, durable)? {
                     return Ok(false);
                 }
                 error.file.persist(&path).map_err(|e| e.error)?;
@@ -134,21 +134,50 @@ impl Store {
             Err(error) => return Err(error.error),
         }
         if durable == Durable::Now {
-            File::open(folder)?.sync_all()?;
+            self.sync_names(digest)?;
         }
         Ok(true)
     }
 
+    /// As [`Self::has`]. What must be safe now may have been put without a sync, by this run or by one that was killed,
+    /// and a loss of power may have left its length without its bytes: so it is read, and synced.
+    fn has_safely(&self, digest: &Digest, bytes: u64, durable: Durable) -> io::Result<bool> {
+        if !self.has(digest, bytes) || durable == Durable::Later {
+            return Ok(self.has(digest, bytes));
+        }
+        if self.verify(digest).is_err() {
+            return Ok(false);
+        }
+        File::open(self.path(digest))?.sync_all()?;
+        self.sync_names(digest)?;
+        Ok(true)
+    }
+
+    /// Makes the name of a digest's file safe, and those of the folders above it, each of them once.
+    fn sync_names(&self, digest: &Digest) -> io::Result<()> {
+        let path = self.path(digest);
+        let folders: Vec<&Path> = path.ancestors().skip(1).take(5).collect();
+        File::open(folders[0])?.sync_all()?;
+        for pair in folders.windows(2) {
+            // Whoever panicked while he held it had nothing half done.
+            let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+            if !synced.contains(pair[0]) {
+                File::open(pair[1])?.sync_all()?;
+                synced.insert(pair[0].to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// The two folders above a digest's file. A link in their place is refused: it would lead the write out.
-    fn make_folders(&self, digest: &Digest, durable: Durable) -> io::Result<()> {
+    fn make_folders(&self, digest: &Digest) -> io::Result<()> {
         let file = relative(digest);
         let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
         let mut path = self.root.path().to_owned();
         for part in folder {
             path.push(part);
             match fs::create_dir(&path) {
-                Ok(()) if durable == Durable::Later => {}
-                Ok(()) => File::open(path.parent().unwrap_or(&path))?.sync_all()?,
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if !fs::symlink_metadata(&path)?.is_dir() {
                         let text = format!("`{}` is not a folder", path.display());

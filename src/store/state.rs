@@ -105,18 +105,27 @@ impl StateDir {
         self.path.join("cache")
     }
 
-    /// Makes the directory, hidden from git. Does nothing where it is.
+    /// Makes the directory, hidden from git. Does nothing where it is whole; a loss of power may have left it without what
+    /// hides it.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn create(&self) -> io::Result<()> {
         fs::create_dir_all(self.runs_dir())?;
-        match OpenOptions::new().write(true).create_new(true).open(self.path.join(".gitignore")) {
-            // An empty one would stay, and git would see everything.
-            Ok(mut file) => file.write_all(b"*\n").inspect_err(|_| _ = fs::remove_file(self.path.join(".gitignore"))),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+        let hides = self.path.join(".gitignore");
+        match File::open(&hides) {
+            // Of the first bytes: nobody knows how long it is.
+            Ok(file) => {
+                let mut begin = Vec::new();
+                file.take(2).read_to_end(&mut begin)?;
+                if begin.iter().any(|byte| *byte != 0) {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
+        fs::write(hides, b"*\n")
     }
 
     /// Makes the folder of a new run.

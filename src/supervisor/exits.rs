@@ -105,7 +105,8 @@ impl ExitLog {
 }
 
 /// The id of this boot; empty where the system has none.
-pub(super) fn boot_id() -> String {
+#[must_use]
+pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 

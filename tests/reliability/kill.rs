@@ -4,21 +4,31 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::row::{Row, Scale};
+use super::row::{Row, Scale, pseudo_random};
 use super::world::{KINDS, World};
 
 /// The engine is killed as it is about to make its n-th write, for all n until it makes fewer.
 pub(crate) fn every_write() -> Row {
-    let mut row = Row::new("SIGKILL of the engine at every write of a 40-task run, then resume", &KINDS);
+    every("write", 1, Row::new("SIGKILL of the engine at every write of a 40-task run, then resume", &KINDS))
+}
+
+/// The engine is killed between two writes, as it begins to wait for what happens next.
+pub(crate) fn every_wait(scale: Scale) -> Row {
+    let row = Row::new("SIGKILL of the engine at every wait between writes of a 40-task run, then resume", &KINDS);
+    every("poll,ppoll", scale.of(3, 1), row)
+}
+
+fn every(call: &str, step: usize, mut row: Row) -> Row {
     let mut kills = 0;
-    for n in 1.. {
+    for n in (1..).step_by(step) {
         let world = World::new(40, "0.001");
-        if !killed_at_write(&world, n, &["run"]) {
+        if !killed_at(call, &world, n, &["run"]) {
             break;
         }
         kills += 1;
-        go_on(&world, &mut row, &format!("a kill at write {n}"));
-        world.judge(40, &mut row, &format!("a kill at write {n}"));
+        let what = format!("a kill at {call} {n}");
+        go_on(&world, &mut row, &what);
+        world.judge(40, &mut row, &what);
     }
     row.tried = format!("{kills} kills");
     row
@@ -31,10 +41,10 @@ pub(crate) fn three_deep(scale: Scale) -> Row {
     for seed in 0..worlds {
         let world = World::new(40, "0.001");
         let what = format!("three kills of seed {seed}");
-        killed_at_write(&world, 20 + seed * 3, &["run"]);
+        killed_at("write", &world, 20 + seed * 3, &["run"]);
         for deep in 0..3 {
             let known = world.known();
-            killed_at_write(&world, 4 + (seed * 7 + deep * 5) % 40, &["resume"]);
+            killed_at("write", &world, 4 + (seed * 7 + deep * 5) % 40, &["resume"]);
             world.compare(&known, &mut row, &what);
         }
         go_on(&world, &mut row, &what);
@@ -44,14 +54,15 @@ pub(crate) fn three_deep(scale: Scale) -> Row {
     row
 }
 
-/// Engine, supervisor or both are killed at some moment.
-pub(crate) fn any_moment(scale: Scale) -> Row {
-    let mut row = Row::new("SIGKILL of engine, supervisor or both at random moments", &KINDS);
-    let (moments, count) = (scale.of(9, 40), 400);
+/// Engine, supervisor or both are killed at some moment of a run of so many tasks.
+pub(crate) fn any_moment(name: &'static str, moments: u64, count: usize) -> Row {
+    let mut row = Row::new(name, &KINDS);
+    // A task takes a few milliseconds, so the moments are of all parts of the run.
+    let span = count as u64 * 2;
     for moment in 0..moments {
         let world = World::new(count, "0.002");
         let mut run = world.start(&[], &["run"]);
-        std::thread::sleep(Duration::from_millis(20 + pseudo_random(moment) % 700));
+        std::thread::sleep(Duration::from_millis(20 + pseudo_random(moment) % span));
         let supervisor = child_of(run.id());
         let what = format!("kill {moment}");
         let whom = moment % 3;
@@ -85,10 +96,10 @@ fn go_on(world: &World, row: &mut Row, what: &str) {
     }
 }
 
-/// Whether the process came to its n-th write, and was killed there.
-fn killed_at_write(world: &World, n: u64, words: &[&str]) -> bool {
-    let inject = format!("inject=write:signal=KILL:when={n}");
-    let strace = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=write", "-e", &inject];
+/// Whether the process came to its n-th call of that name, and was killed there.
+fn killed_at(call: &str, world: &World, n: u64, words: &[&str]) -> bool {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=KILL:when={n}"));
+    let strace = ["strace", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     let status = world.start(&strace, words).wait().expect("strace is installed");
     // What the supervisor still does is its own business; the next command waits for nothing.
     status.code() != Some(0)
@@ -102,15 +113,7 @@ fn kill(pid: u32) {
 }
 
 /// The supervisor is the one child of the engine.
-fn child_of(pid: u32) -> Option<u32> {
+pub(super) fn child_of(pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
-}
-
-/// The same numbers every time, without a pattern.
-fn pseudo_random(n: u64) -> u64 {
-    let mut x = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

@@ -36,7 +36,7 @@ impl Row {
     /// Something is wrong.
     pub(crate) fn wrong(&mut self, kind: &'static str, example: impl Into<String>) {
         *self.wrong.entry(kind).or_default() += 1;
-        if self.examples.len() < 5 {
+        if self.examples.len() < 12 {
             self.examples.push(format!("{kind}: {}", example.into()));
         }
     }
@@ -46,10 +46,21 @@ impl Row {
         self.wrong.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
     }
 
+    pub(crate) fn all_well(&self) -> bool {
+        self.wrong.values().all(|count| *count == 0)
+    }
+
     #[track_caller]
     #[allow(dead_code, reason = "the tests ask for it")]
     pub(crate) fn holds(&self) {
-        let all_well = self.wrong.values().all(|count| *count == 0);
-        assert!(all_well, "{}: {} in {}\n{}", self.name, self.result(), self.tried, self.examples.join("\n"));
+        assert!(self.all_well(), "{}: {} in {}\n{}", self.name, self.result(), self.tried, self.examples.join("\n"));
     }
+}
+
+/// The same numbers every time, without a pattern.
+pub(crate) fn pseudo_random(n: u64) -> u64 {
+    let mut x = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }

@@ -23,6 +23,9 @@ echo "$1" >> starts
 [ -z "$2" ] || sleep "$2"
 "#;
 
+/// In a fleet file: the word by which the processes of a world are known.
+pub(crate) const MARKER: &str = "@marker@";
+
 pub(crate) struct World {
     folder: TempDir,
     marker: String,
@@ -39,18 +42,23 @@ pub(crate) struct Known {
 impl World {
     /// `count` tasks in layers of eight, each needing two of the layer before it; each takes `sleep` seconds.
     pub(crate) fn new(count: usize, sleep: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("world-").tempdir().expect("there is room for a folder");
-        let marker = folder.path().file_name().expect("it has a name").to_string_lossy().into_owned();
         let mut text = "version = 1\nname = 'world'\nseed = 1\n[workers.here]\nhost = 'local'\nslots = 4\n".to_owned();
         for n in 0..count {
             let needs = match n.checked_sub(8) {
                 Some(before) => format!("needs = ['t{}', 't{}']\n", before, before / 8 * 8 + (before + 3) % 8),
                 None => String::new(),
             };
-            let _ = write!(text, "[tasks.t{n}]\n{needs}run = './task t{n} {sleep} {marker}'\n");
+            let _ = write!(text, "[tasks.t{n}]\n{needs}run = './task t{n} {sleep} {MARKER}'\n");
         }
+        Self::of(&text)
+    }
+
+    /// A fleet file, in which [`MARKER`] stands for what the tasks of this world have among their arguments.
+    pub(crate) fn of(text: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("world-").tempdir().expect("there is room for a folder");
+        let marker = folder.path().file_name().expect("it has a name").to_string_lossy().into_owned();
         let world = Self { folder, marker };
-        fs::write(world.path("fleet.toml"), text).expect("the folder is ours");
+        fs::write(world.path("fleet.toml"), text.replace(MARKER, &world.marker)).expect("the folder is ours");
         fs::write(world.path("task"), TASK).expect("the folder is ours");
         fs::create_dir(world.path("live")).expect("the folder is ours");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -89,6 +97,17 @@ impl World {
     pub(crate) fn records(&self) -> Vec<Value> {
         let Some(dir) = self.run_dir() else { return Vec::new() };
         lines(&dir.join("journal.jsonl"))
+    }
+
+    /// The receipts in records of their own.
+    pub(crate) fn receipts(&self) -> Vec<Value> {
+        let receipts = self.records().into_iter().map(|mut record| record["receipt"].take());
+        receipts.filter(Value::is_object).collect()
+    }
+
+    /// The word by which the processes of this world are known.
+    pub(crate) fn marker(&self) -> &str {
+        &self.marker
     }
 
     pub(crate) fn known(&self) -> Known {
@@ -159,6 +178,10 @@ impl World {
 }
 
 fn lines(path: &Path) -> Vec<Value> {
-    let bytes = fs::read(path).unwrap_or_default();
+    lines_of(&fs::read(path).unwrap_or_default())
+}
+
+/// Lines of JSON; what is none is left out.
+pub(crate) fn lines_of(bytes: &[u8]) -> Vec<Value> {
     bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
