@@ -74,7 +74,7 @@ pub fn run(args: &RerunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         keys,
     };
     let shown = args.show.sinks(rerun(args.file.as_ref(), &request), shell)?;
-    carry_out(ready, Asked { options, request, resumes: None, stands }, shown, |_, _| Ok(()))
+    carry_out(ready, Asked { options, request, resumes: None, stands, ahead: None }, shown, |_, _| Ok(()))
 }
 
 /// What passed then and is still in the file.

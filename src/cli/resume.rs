@@ -62,7 +62,7 @@ pub fn run(args: &ResumeArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     };
     let shown = args.show.sinks(rerun(args.file.as_ref(), &request), shell)?;
     let resumes = Some(Resumes { run: opened.run.clone(), again });
-    carry_out(ready, Asked { options, request, resumes, stands: Vec::new() }, shown, |_, _| Ok(()))
+    carry_out(ready, Asked { options, request, resumes, stands: Vec::new(), ahead: None }, shown, |_, _| Ok(()))
 }
 
 /// What the run was asked to do.

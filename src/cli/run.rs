@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::affected::AffectedArgs;
-use super::args::{Misuse, Source, sort_out};
+use super::args::{Misuse, Source, choose, sort_out};
 use super::load::{self, Ready};
 use super::show::{self, ShowArgs};
 use super::{Shell, Trouble, audit, plan, records};
@@ -24,6 +24,7 @@ use crate::protocol::Receipt;
 use crate::protocol::run::RunRequest;
 use crate::report::{Drain, Rerun, Sinks};
 use crate::spec::Syntax;
+use crate::store::Ahead;
 use crate::store::state::{LockError, StateDir};
 
 /// Run tasks and what they need, judge them, and write receipts
@@ -85,6 +86,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     facts.jobs = jobs;
     let selecting = args.audit_inputs.as_ref().map(|task| audit::selecting(task, &args.words)).transpose()?;
     let words = selecting.as_ref().unwrap_or(&args.words);
+    let ahead = (!args.dry_run && !args.no_cache).then(|| args.ahead(words)).flatten();
     let mut ready = load::open_with(&args.source, words, &args.except, facts, shell)?;
     args.affected.narrow(&mut ready)?;
     if ready.is_untouched() && !args.dry_run {
@@ -117,7 +119,7 @@ pub fn run(args: &RunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
         Some(audit) => args.tell(audit.task, job, outcome, shell),
         None => Ok(()),
     };
-    carry_out(ready, Asked { options, request, resumes: None, stands: Vec::new() }, shown, tell)
+    carry_out(ready, Asked { options, request, resumes: None, stands: Vec::new(), ahead }, shown, tell)
 }
 
 /// What is asked of the engine beside the fleet.
@@ -128,6 +130,8 @@ pub(super) struct Asked {
     pub resumes: Option<Resumes>,
     /// What passed in the run that this one does again, and is not to be run.
     pub stands: Vec<(TaskId, Receipt)>,
+    /// What earlier runs left, as far as it is being read already.
+    pub ahead: Option<Ahead>,
 }
 
 /// Carries out a run that is ready. `tell` is what is said behind it.
@@ -148,11 +152,11 @@ pub(super) fn carry_out(
     let Ready { fleet, graph, selection, origins, .. } = ready;
     // The text of the file is as large as the fleet; a run has no more use for it.
     drop(origins);
-    let Asked { options, request, resumes, stands } = asked;
+    let Asked { options, request, resumes, stands, ahead } = asked;
     let state = &state;
     let (fleet, selection) = (Arc::new(fleet), &selection);
     let job = Job { fleet, graph: &graph, selection, options, state, request, resumes, stands };
-    let ended = engine::run(&job, &mut sinks);
+    let ended = engine::run(&job, ahead, &mut sinks);
     let written = show::all_written(drains);
     if let Ok(outcome) = &ended {
         tell(&job, outcome)?;
@@ -213,6 +217,13 @@ impl RunArgs {
             (false, true) => Some(false),
             (false, false) => None,
         }
+    }
+
+    /// Starts to read what earlier runs left while the fleet file is read. What cannot be found is told by who needs it.
+    fn ahead(&self, words: &[String]) -> Option<Ahead> {
+        let named = sort_out(words, self.source.file.as_deref()).ok()?.file;
+        let file = choose(named, &std::env::current_dir().ok()?).ok()?.file.canonicalize().ok()?;
+        Ahead::read(&StateDir::of(file.parent()?)).ok()
     }
 
     /// What is said about reuse.

@@ -41,6 +41,8 @@ impl Engine<'_> {
         if self.sink.end(&self.view, &outcome).is_err() {
             outcome.exit = self.exit.or_worse(ExitCode::NotWritten);
         }
+        // The process ends next, and the kernel takes their memory back at once.
+        std::mem::forget((self.reuse, self.scheduler));
         outcome
     }
 

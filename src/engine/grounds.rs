@@ -10,7 +10,7 @@ use super::reuse::{Reuse, Standing};
 use super::{EXITS, Job};
 use crate::host::local;
 use crate::id::RunId;
-use crate::store::Root;
+use crate::store::{Ahead, Root};
 
 /// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us. Returns
 /// what a person should know of it.
@@ -40,7 +40,11 @@ pub(super) struct Grounds {
 }
 
 impl Grounds {
-    pub(super) fn look(job: &Job<'_>, run: &RunId, earlier: Option<&Earlier>) -> io::Result<Self> {
+    pub(super) fn look(
+        job: &Job<'_>,
+        run: &RunId,
+        (earlier, ahead): (Option<&Earlier>, Option<Ahead>),
+    ) -> io::Result<Self> {
         let fleet = &*job.fleet;
         let own = vec![
             ("FLEET_RUN_ID".to_owned(), run.to_string()),
@@ -50,7 +54,8 @@ impl Grounds {
         let root = Arc::new(Root::open(&fleet.workspace)?);
         let stop = Arc::new(AtomicBool::new(false));
         let rules = job.options.reuse.clone();
-        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, (&environments, Arc::clone(&stop)));
+        let given = (&environments, Arc::clone(&stop));
+        let mut reuse = Reuse::open(fleet, Arc::clone(&root), job.state, rules, given, ahead);
         if let Some(earlier) = earlier {
             reuse.take_up(earlier);
         }

@@ -57,7 +57,7 @@ use crate::protocol::run::RunRequest;
 use crate::receipt::Receipts;
 use crate::schedule::{Action, Input, Scheduler};
 use crate::store::state::{LockError, StateDir};
-use crate::store::{Root, Store};
+use crate::store::{Ahead, Root, Store};
 use crate::supervisor::{Keys, frame};
 use crate::time::clock::Clock;
 use crate::time::{Millis, millis};
@@ -149,11 +149,12 @@ pub enum RunError {
     Journal(RunId, ReadError),
 }
 
-/// Carries out the run and tells `sink` of it. Whatever happens to a task is in the outcome.
+/// Carries out the run and tells `sink` of it. Whatever happens to a task is in the outcome. `ahead` is what earlier runs
+/// left, as far as it is being read already.
 ///
 /// # Errors
 /// When the run could not begin, or its own plumbing broke.
-pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
+pub fn run(job: &Job<'_>, ahead: Option<Ahead>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
     let clock = Clock::start();
     let Sitting { run, run_dir, lock, left, mut journal, earlier } = Sitting::open(job, clock)?;
     // Both take their time with many tasks, and neither needs the other.
@@ -162,7 +163,7 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Outcome, RunError> {
             None => journal.begin(clock.stamp(), &job.fleet, job.selection.tasks(), &job.request),
             Some(_) => journal.resume(clock.stamp(), &job.fleet),
         });
-        let ground = Grounds::look(job, &run, earlier.as_ref());
+        let ground = Grounds::look(job, &run, (earlier.as_ref(), ahead));
         (begin.join().unwrap_or_else(|_| Err(io::Error::other("the journal's first record was not made"))), ground)
     });
     begun?;

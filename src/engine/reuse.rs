@@ -28,7 +28,7 @@ use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
 use crate::store::remote::{Remote, RemoteEntry, Token};
 use crate::store::results::{Entry, Results};
-use crate::store::{Files, Root, Scan, ScanError, StateDir, Store, scan};
+use crate::store::{Ahead, Files, Root, Scan, ScanError, StateDir, Store, scan};
 use crate::time::Stamp;
 
 pub use foresee::{Counted, Foreseen, LastRun, Outlook, foresee};
@@ -170,14 +170,18 @@ impl Reuse {
         state: &StateDir,
         rules: Rules,
         (environments, stop): (&Environments, Arc<AtomicBool>),
+        ahead: Option<Ahead>,
     ) -> Self {
         let cache = state.cache_dir();
         let remote = fleet.cache.remote.as_ref().filter(|_| !rules.off).map(|remote| {
             let token = remote.token_ref.as_deref().and_then(|name| environments.caller(name)).map(Token::new);
             Remote::new(remote, token.as_ref(), stop)
         });
-        let files = Files::open(root, Some(&cache), !rules.rehash);
-        let results = RwLock::new(Results::open(&cache));
+        let (files, results) = match ahead.filter(|_| !rules.rehash) {
+            Some(ahead) => ahead.take(root, &cache),
+            None => (Files::open(root, Some(&cache), !rules.rehash), Results::open(&cache)),
+        };
+        let results = RwLock::new(results);
         let ground = Ground { files, results, remote, state: state.path().to_owned(), store: OnceLock::new() };
         Self {
             ground: Arc::new(ground),

@@ -67,6 +67,12 @@ impl Files {
         Self { root, stats, path, tree: Tree::new(true), moved: AtomicBool::default(), clock }
     }
 
+    /// With a stat cache that was read from there already.
+    pub(super) fn over(root: Arc<Root>, cache_dir: &Path, stats: Stats) -> Self {
+        let (path, clock) = (Some(cache_dir.join(stats::NAME)), None);
+        Self { root, stats, path, tree: Tree::new(true), moved: AtomicBool::default(), clock }
+    }
+
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root

@@ -6,6 +6,7 @@
 //! results by fingerprint · `remote` the cache shared with others · `inventory` what the store holds · `check` whether it
 //! is whole · `reach` what records cite of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
 
+mod ahead;
 pub mod beneath;
 pub mod check;
 mod copy;
@@ -35,6 +36,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 
+pub use ahead::Ahead;
 pub use beneath::Root;
 pub use files::Files;
 pub use get::GetError;

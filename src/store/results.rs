@@ -19,7 +19,7 @@ use crate::protocol::receipt::{ArtifactRef, EntryKind, Mode, OutputRef, Score, T
 use crate::time::Stamp;
 
 /// The file in the cache folder.
-const FILE: &str = "results";
+pub(super) const FILE: &str = "results";
 /// The first bytes; the number is the version of the records.
 const HEADER: &[u8; 16] = b"fleet results 2\n";
 /// Length and checksum before each record.

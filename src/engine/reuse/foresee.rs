@@ -86,7 +86,7 @@ pub fn foresee(
 ) -> io::Result<Foreseen> {
     let root = Arc::new(Root::open(&fleet.workspace)?);
     let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new());
-    let mut reuse = Reuse::open(fleet, root, state, rules, (&environments, Arc::new(AtomicBool::new(false))));
+    let mut reuse = Reuse::open(fleet, root, state, rules, (&environments, Arc::new(AtomicBool::new(false))), None);
     let asks_remote = reuse.ground.remote.as_ref().is_some_and(Remote::reads);
     // All at once where nothing has to run, as a run does it.
     let mut standing: IdMap<TaskId, Option<Box<Entry>>> = IdMap::filled(&fleet.tasks, None);
