@@ -15,8 +15,9 @@ use crate::engine::Options;
 use crate::engine::reuse::Forced;
 use crate::id::{IdMap, TaskId};
 use crate::journal::fold::Receipts;
+use crate::journal::{self, Reader};
 use crate::policy::ExitCode;
-use crate::protocol::{Receipt, TaskResult};
+use crate::protocol::{Receipt, TaskResult, TaskSpec};
 
 /// Run again what an earlier run was asked for, all of it or what did not pass
 #[derive(Args, Debug)]
@@ -53,21 +54,28 @@ pub fn run(args: &RerunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     }
     let mut reuse = rules(&ready.fleet, &ready.graph, &request.force, request.no_cache)?;
     let anew = args.from.as_ref().map(|name| task_named(&ready, name)).transpose()?;
+    if let Some(task) = anew.filter(|task| !ready.selection.contains(*task)) {
+        let name = &ready.fleet.tasks[task].name;
+        let text = format!("`{name}` has no part in run {}: it was not selected there", opened.run);
+        return Err(Trouble::Other(ExitCode::Usage, text));
+    }
     let anew = anew.map(|task| behind(&ready, task));
     let mut stands = Vec::new();
     if args.failed || anew.is_some() {
         let again = |id: TaskId| anew.as_ref().is_some_and(|anew| anew[id]);
         stands = passed(&opened, &ready)?;
         stands.retain(|(id, _)| !again(*id));
-        // What was forced then was forced for its own sake.
-        reuse.forced = Forced::Some(ready.fleet.tasks.ids().filter(|id| again(*id)).collect());
+        // What was forced then was forced for its own sake; what is forced now is, when this run goes on after a kill.
+        let forced: Vec<TaskId> = ready.selection.tasks().filter(|id| again(*id)).collect();
+        request.force = forced.iter().map(|id| ready.fleet.tasks[*id].name.to_string()).collect();
+        reuse.forced = Forced::Some(forced);
     }
     request.plan = Some(ready.digest());
     request.parent = Some(opened.run.to_string());
     let (exe, keys) = (std::env::current_exe()?, args.show.wants_keys());
     let options = Options {
         jobs: request.jobs,
-        fail_fast: args.show.ci.then_some(false).or(request.fail_fast),
+        fail_fast: request.fail_fast.or(args.show.ci.then_some(false)),
         audit: None,
         exe,
         reuse,
@@ -77,14 +85,22 @@ pub fn run(args: &RerunArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     carry_out(ready, Asked { options, request, resumes: None, stands, ahead: None }, shown, |_, _| Ok(()))
 }
 
-/// What passed then and is still in the file.
+/// What passed then and means the same in the file as it is now.
 fn passed(opened: &Opened, ready: &Ready) -> Result<Vec<(TaskId, Receipt)>, Trouble> {
     let state = opened.state(opened.fold()?.state)?;
     let mut receipts = Receipts::open(&opened.dir)?;
+    let mut reader = Reader::open(&opened.dir)?;
+    let first = reader.next().map_err(|error| opened.journal(error))?;
+    let run = first.and_then(|line| line.run().ok().flatten());
+    let specs = run.map(|run| run.task_specs).unwrap_or_default();
+    let specs: HashMap<&str, &TaskSpec> = specs.iter().map(|spec| (&*spec.id, spec)).collect();
     let ids: HashMap<&str, TaskId> = ready.fleet.tasks.iter().map(|(id, task)| (&*task.name, id)).collect();
     let passed = state.tasks.iter().filter_map(|task| {
         let settled = task.settled.filter(|settled| settled.result == TaskResult::Pass)?;
-        Some((*ids.get(&*task.name)?, settled))
+        let id = *ids.get(&*task.name)?;
+        // What means something else now has not passed as that.
+        let then = specs.get(&*task.name)?;
+        (**then == journal::task_spec(&ready.fleet.tasks[id], &ready.fleet)).then_some((id, settled))
     });
     passed.map(|(id, settled)| Ok((id, receipts.get(&settled).map_err(|error| opened.journal(error))?))).collect()
 }

@@ -54,7 +54,7 @@ pub fn run(args: &ResumeArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let (exe, keys) = (std::env::current_exe()?, args.show.wants_keys());
     let options = Options {
         jobs: request.jobs,
-        fail_fast: args.show.ci.then_some(false).or(request.fail_fast),
+        fail_fast: request.fail_fast.or(args.show.ci.then_some(false)),
         audit: None,
         exe,
         reuse,
@@ -73,9 +73,10 @@ pub(super) fn request_of(opened: &Opened) -> Result<RunRequest, Trouble> {
     let journal = |error| Trouble::from(opened.journal(error));
     let mut reader = Reader::open(&opened.dir).map_err(|error| journal(error.into()))?;
     let first = reader.next().map_err(journal)?;
-    let run = first.and_then(|line| line.run().ok().flatten());
     let gone = |text: String| Trouble::from(records::Trouble::NotThere(text));
-    let run = run.ok_or_else(|| gone(format!("run {} has no record: it ended before it began", opened.run)))?;
+    let first = first.ok_or_else(|| gone(format!("run {} has no record: it ended before it began", opened.run)))?;
+    let run = first.run().ok().flatten();
+    let run = run.ok_or_else(|| gone(format!("run {} has lost the record of what it was asked for", opened.run)))?;
     run.request.ok_or_else(|| {
         let version = run.fleet_version;
         gone(format!("run {} of fleet {version} does not say what it was asked for: use `fleet run`", opened.run))

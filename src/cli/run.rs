@@ -178,6 +178,9 @@ pub(super) fn carry_out(
             let hint = format!("`fleet rerun {run} --failed` is a new run of what did not pass");
             Err(Trouble::Other(exit, format!("{text} (exit code {exit}); {hint}")))
         }
+        Err(error @ (RunError::NotHeld(..) | RunError::Empty(_))) => {
+            Err(Trouble::Other(ExitCode::Usage, error.to_string()))
+        }
         Err(RunError::Journal(run, error)) => Err(records::Trouble::Journal(run, error).into()),
         Err(error) => Err(Trouble::Other(ExitCode::NotWritten, format!("the run could not be recorded: {error}"))),
     }

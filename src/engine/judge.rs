@@ -107,6 +107,10 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
     if let Err(error) = outputs(task, &places.ground.files, &mut judged) {
         judged.fault(FaultKind::Unreadable, format!("its outputs cannot be read: {error}"));
     }
+    if task.writable_paths.is_some() && request.before.is_none() {
+        let why = "what it wrote cannot be checked: the run was cut short";
+        judged.fault(FaultKind::Unreadable, why);
+    }
     if let Some(before) = &request.before
         && let Err(error) = strays(fleet, task, before, &request.beside, &mut judged)
     {

@@ -144,6 +144,9 @@ pub enum RunError {
     /// The run to go on with left no record at all.
     #[error("run {0} ended before its first record was written")]
     Empty(RunId),
+    /// A task that a person lets be made again, and that nothing holds.
+    #[error("run {0} does not hold `{1}`: --again is for a task of which nobody knows whether it ran")]
+    NotHeld(RunId, String),
     /// The journal of the run to go on with cannot be believed.
     #[error("run {0}: {1}")]
     Journal(RunId, ReadError),
@@ -170,7 +173,8 @@ pub fn run(job: &Job<'_>, ahead: Option<Ahead>, sink: &mut dyn Sink) -> Result<O
     let settled = earlier.as_ref().map_or(0, |earlier| earlier.done.len());
     let selected = job.selection.tasks().count();
     let parent = job.request.parent.as_deref();
-    let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected, settled, parent };
+    let resumed = job.resumes.is_some();
+    let view = RunView { fleet: &job.fleet, run: &run, run_dir: &run_dir, selected, settled, resumed, parent };
     let (mut engine, standing) = Engine::new(job, view, clock, journal, sink, (ground?, earlier.as_ref()))?;
     for text in left {
         engine.warn(&text);

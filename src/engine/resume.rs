@@ -9,16 +9,14 @@ use std::time::Duration;
 use super::attempt::Flight;
 use super::tally::Tally;
 use super::{EXITS, Engine};
-use crate::digest::Digest;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{self, End, Event, LogWriter, ReadError, State, TaskState, fold};
 use crate::model::{Fleet, OnUnknown};
-use crate::plan::fingerprint::digest_of_outputs;
 use crate::policy::ExitCode;
 use crate::policy::resume::{ExitBy, Fate, Gist, Known, Last, fate};
 use crate::policy::retry;
 use crate::protocol::Receipt;
-use crate::protocol::receipt::{AttemptRecord, TaskResult};
+use crate::protocol::receipt::{AttemptRecord, FailureKind, OutputRef, TaskResult};
 use crate::schedule::{Part, Work};
 use crate::supervisor::exits::{self, Entry, Exit};
 use crate::supervisor::frame::{EndedBy, Exited};
@@ -37,17 +35,19 @@ pub(super) struct Earlier {
     pub tally: Tally,
     /// What they ask the run to exit with.
     pub exit: ExitCode,
+    /// A task is held, or was.
+    holds: bool,
     /// The other tasks that were attempted.
     pub open: BTreeMap<TaskId, Open>,
 }
 
 /// A result that stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Done {
     pub task: TaskId,
     pub result: TaskResult,
-    /// What it made, for those that need it.
-    pub made: Option<Digest>,
+    /// What it made, for those that need it; `None` when it did not pass.
+    pub made: Option<Vec<OutputRef>>,
 }
 
 /// A task that was attempted, and has no result that stands.
@@ -63,6 +63,8 @@ pub(super) struct Open {
     pub wait: Duration,
     /// Only a person can say whether it is made again.
     pub held: bool,
+    /// A person has said so.
+    allowed: bool,
 }
 
 /// An attempt whose process ended by itself.
@@ -81,6 +83,8 @@ pub(super) enum Unfit {
     Ended(ExitCode),
     /// It ended before its first record was whole.
     Empty,
+    /// A person lets this task be made again, and nothing holds it.
+    NotHeld(TaskId),
     Journal(ReadError),
 }
 
@@ -115,6 +119,7 @@ impl Earlier {
             done: Vec::new(),
             tally: Tally::new(fleet),
             exit: ExitCode::Passed,
+            holds: false,
             open: BTreeMap::new(),
         };
         for task in &state.tasks {
@@ -122,6 +127,9 @@ impl Earlier {
             let Some(&id) = ids.get(&*task.name) else { continue };
             let receipt = task.settled.as_ref().map(|settled| receipts.get(settled)).transpose()?;
             earlier.add(fleet, id, (task, receipt), &exits, (again.contains(&id), now));
+        }
+        if let Some(id) = again.iter().find(|id| !earlier.open.get(*id).is_some_and(|open| open.allowed)) {
+            return Err(Unfit::NotHeld(*id));
         }
         match earlier.ended(&state) {
             Some(code) => Err(Unfit::Ended(code)),
@@ -142,7 +150,15 @@ impl Earlier {
         let attempt = exits.last(&task.name, task.attempt);
         let exit = exits.of(&task.name, attempt);
         let begun = attempt > task.attempt || (attempt > 0 && attempt == task.begun);
-        let accounted = receipt.is_none() && tried.last().is_some_and(|last| last.attempt >= attempt);
+        let end_known = |last: &AttemptRecord| {
+            last.failure_kind != Some(FailureKind::Transport) || last.exit_code.is_some() || last.signal.is_some()
+        };
+        let accounted = tried.last().is_some_and(|last| {
+            last.attempt >= attempt
+                && receipt.as_ref().is_none_or(|receipt| {
+                    (receipt.result == TaskResult::Skip || receipt.attempt == 0) && end_known(last)
+                })
+        });
         let known = Known {
             settled: receipt.as_ref().map(gist),
             last: match (attempt > 0 && attempt == task.unknown, begun && !accounted) {
@@ -157,7 +173,7 @@ impl Earlier {
         let fate = fate(&known);
         let mut open = Open { tried, wait: task.wait_left(now), ..Open::default() };
         match (fate, receipt) {
-            (Fate::Done, Some(receipt)) => return self.done(fleet, id, &receipt),
+            (Fate::Done, Some(receipt)) => return self.done(fleet, id, receipt),
             (Fate::Judge, _) => {
                 open.tried.retain(|record| record.attempt < attempt);
                 open.recorded = exit.map(|exit| Recorded {
@@ -169,8 +185,11 @@ impl Earlier {
             }
             (Fate::Again | Fate::Held, receipt) => {
                 open.held = fate == Fate::Held;
+                open.allowed = allowed && known.holds;
+                self.holds |= known.holds;
                 // That of a lost worker is accounted for as a failure, which a held task must not be taken for.
-                if known.last != Last::Unknown && (receipt.is_none() || open.held) {
+                let untold = open.tried.last().is_none_or(|last| last.attempt < attempt);
+                if known.last != Last::Unknown && (receipt.is_none() || open.held || untold) {
                     open.interrupted = true;
                     open.tried.retain(|record| record.attempt < attempt);
                     let repetition = retry::repetition(&fleet.tasks[id], fleet.seed, &open.tried);
@@ -184,11 +203,11 @@ impl Earlier {
         }
     }
 
-    fn done(&mut self, fleet: &Fleet, task: TaskId, receipt: &Receipt) {
-        let code = self.tally.add(task, receipt, fleet.tasks[task].allow_failure);
+    fn done(&mut self, fleet: &Fleet, task: TaskId, receipt: Receipt) {
+        let code = self.tally.add(task, &receipt, fleet.tasks[task].allow_failure);
         self.exit = self.exit.or_worse(code);
         let made = matches!(receipt.result, TaskResult::Pass | TaskResult::Partial);
-        let made = made.then(|| digest_of_outputs(&receipt.outputs));
+        let made = made.then_some(receipt.outputs);
         self.done.push(Done { task, result: receipt.result, made });
     }
 
@@ -197,7 +216,8 @@ impl Earlier {
         let code = ExitCode::of_number(state.exit_code?)?;
         let open = state.tasks.iter().any(|task| task.settled.is_none_or(|settled| settled.result == TaskResult::Skip))
             || !self.open.is_empty();
-        let unfinished = code.is_cut_short() || !state.lost.is_empty();
+        // A failure hides that one is held.
+        let unfinished = code.is_cut_short() || !state.lost.is_empty() || self.holds;
         (!unfinished || !open).then_some(code)
     }
 
@@ -210,9 +230,11 @@ impl Earlier {
         let failed = |done: &&Done| matches!(done.result, TaskResult::Fail | TaskResult::Timeout);
         for done in self.done.iter().filter(failed) {
             for handler in work.tasks[done.task].on_failure.clone() {
-                let part = &mut work.tasks[handler].part;
-                if *part == Part::Handler {
-                    *part = Part::Selected;
+                let item = &mut work.tasks[handler];
+                if item.part == Part::Handler {
+                    item.part = Part::Selected;
+                    // As a handler it outlives other failures; with needs of its own it cannot be told to do so.
+                    item.always |= item.needs.is_empty();
                 }
             }
         }
@@ -265,8 +287,8 @@ impl Exits {
     /// The last attempt of a task that was started; at least `known`, behind which the journal may have lost some.
     fn last(&self, task: &str, known: u32) -> u32 {
         let mut last = known;
-        while self.0.contains_key(&format!("{task}.{}", last + 1)) {
-            last += 1;
+        while let Some(next) = last.checked_add(1).filter(|next| self.0.contains_key(&format!("{task}.{next}"))) {
+            last = next;
         }
         last
     }

@@ -227,7 +227,8 @@ impl Reuse {
     /// were begun because nothing held.
     pub(super) fn take_up(&mut self, earlier: &Earlier) {
         for done in &earlier.done {
-            self.settled(done.task, done.made);
+            let made = done.made.as_deref().filter(|outputs| self.ground.is_there(outputs));
+            self.settled(done.task, made.map(fingerprint::digest_of_outputs));
         }
         self.begun = earlier.open.keys().copied().collect();
     }
@@ -463,6 +464,17 @@ impl Ground {
             && outputs::changed(&self.files, &entry.outputs).is_empty()
             && self.leftover(task, &entry, || true).is_none();
         holds.then_some(Held { entry, needs: looked.given.needs })
+    }
+
+    /// Whether all outputs of an earlier sitting are as they were, or could be put back. Otherwise what needs them runs,
+    /// and nothing is kept of what it makes.
+    fn is_there(&self, outputs: &[OutputRef]) -> bool {
+        let changed = outputs::changed(&self.files, outputs);
+        if changed.is_empty() {
+            return true;
+        }
+        let store = self.store.get_or_init(|| Store::open(&self.state).ok()).as_ref();
+        store.is_some_and(|store| outputs::restore(&self.files, store, outputs, &changed).is_ok())
     }
 
     /// An artifact that the store does not have any more. A receipt that names it would promise what nobody can get.

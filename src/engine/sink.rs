@@ -21,6 +21,8 @@ pub struct RunView<'a> {
     pub selected: usize,
     /// How many of them an earlier sitting of the run has settled for good.
     pub settled: usize,
+    /// This is not the first sitting of the run.
+    pub resumed: bool,
     /// The run that this one does again.
     pub parent: Option<&'a str>,
 }

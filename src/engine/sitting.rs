@@ -52,6 +52,7 @@ impl Sitting {
         let earlier = Earlier::of(&job.fleet, &run_dir, again, clock.stamp()).map_err(|unfit| match unfit {
             Unfit::Ended(exit) => RunError::Ended { run: run.clone(), exit },
             Unfit::Empty => RunError::Empty(run.clone()),
+            Unfit::NotHeld(task) => RunError::NotHeld(run.clone(), job.fleet.tasks[task].name.to_string()),
             Unfit::Journal(error) => RunError::Journal(run.clone(), error),
         })?;
         let journal = Journal::reopen(&run_dir, run, earlier.end.clone(), earlier.created)?;

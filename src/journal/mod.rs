@@ -23,7 +23,7 @@ pub use fold::{Folded, Receipts, State, TaskState, fold};
 pub use log::LogWriter;
 pub use reader::{End, ReadError, Reader};
 pub use record::{Encoder, ReceiptAt};
-pub use run::FLEET_VERSION;
+pub use run::{FLEET_VERSION, task_spec};
 pub use writer::Journal;
 
 /// The journal's file name in a run's folder.

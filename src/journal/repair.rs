@@ -77,6 +77,8 @@ struct Head<'a> {
     #[serde(default)]
     event: Option<OfEvent>,
     #[serde(default)]
+    standing: Option<OfStanding>,
+    #[serde(default)]
     repaired: Option<Repaired<'a>>,
 }
 
@@ -88,6 +90,11 @@ struct OfRun {
 #[derive(Deserialize)]
 struct OfEvent {
     run_id: String,
+}
+
+#[derive(Deserialize)]
+struct OfStanding {
+    common: OfEvent,
 }
 
 /// The body of a `repaired` record: the records `first` to `last` are gone, and `prev` is the digest of the last of
@@ -175,10 +182,12 @@ fn head(line: &[u8], run: &RunId) -> Result<Option<Kept>, ReadError> {
         return Err(ReadError::Version { version: head.v });
     }
     let Some(digest) = record::checked(line).map(Link) else { return Ok(None) };
-    let (whose, next) = match (&head.run, &head.event, &head.repaired) {
-        (Some(of), None, None) => (&*of.id, Some((head.seq + 1, digest))),
-        (None, Some(of), None) => (&*of.run_id, Some((head.seq + 1, digest))),
-        (None, None, Some(gap)) => {
+    let (whose, next) = match (&head.run, &head.event, &head.standing, &head.repaired) {
+        (Some(of), None, None, None) => (&*of.id, Some((head.seq + 1, digest))),
+        (None, Some(of), None, None) | (None, None, Some(OfStanding { common: of }), None) => {
+            (&*of.run_id, Some((head.seq + 1, digest)))
+        }
+        (None, None, None, Some(gap)) => {
             (gap.run_id, Link::parse(gap.prev).filter(|_| gap.last >= head.seq).map(|prev| (gap.last + 1, prev)))
         }
         _ => return Ok(None),

@@ -90,7 +90,8 @@ pub(super) fn ended(
 }
 
 /// What the protocol can say of a task.
-pub(super) fn task_spec(task: &Task, fleet: &Fleet) -> TaskSpec {
+#[must_use]
+pub fn task_spec(task: &Task, fleet: &Fleet) -> TaskSpec {
     let owned = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     TaskSpec {
         id: task.name.to_string(),

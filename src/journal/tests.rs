@@ -111,7 +111,7 @@ fn blank(task: &str) -> Receipt {
     }
 }
 
-fn standing_run() -> (tempfile::TempDir, Vec<u8>) {
+pub(super) fn standing_run() -> (tempfile::TempDir, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     write_standing_run(dir.path());
     let bytes = fs::read(dir.path().join(FILE)).unwrap();

@@ -63,16 +63,15 @@ pub enum Fate {
 #[must_use]
 pub fn fate(known: &Known) -> Fate {
     let unknown = match known.settled {
-        // Cancelled, or never begun: what it came to is on record. Unless it was held then, and is held still.
-        Some(Gist { result: TaskResult::Skip, .. }) => known.last == Last::Unknown,
         // Its worker was lost, or it was never placed: no end of its own.
         Some(Gist { result: TaskResult::Fail, failure: Some(FailureKind::Transport), has_end: false }) => true,
+        // Not settled; or cancelled or never begun, which says nothing of an attempt that it does not account for.
+        None | Some(Gist { result: TaskResult::Skip, .. }) => known.last != Last::Accounted,
         Some(_) => return Fate::Done,
-        None => known.last != Last::Accounted,
     };
     match (unknown, known.exit) {
         (false, _) => Fate::Open,
-        (true, Some(ExitBy::Own)) if known.last != Last::Unknown => Fate::Judge,
+        (true, Some(ExitBy::Own)) if known.last == Last::Begun => Fate::Judge,
         (true, _) if known.last == Last::Accounted => Fate::Open,
         (true, _) if known.holds && !known.allowed => Fate::Held,
         (true, _) => Fate::Again,
@@ -91,10 +90,12 @@ mod tests {
             && known.settled.is_some_and(|g| g.failure == Some(FailureKind::Transport) && !g.has_end);
         let final_results = [TaskResult::Pass, TaskResult::Partial, TaskResult::Fail, TaskResult::Timeout];
         let skipped = is(TaskResult::Skip);
-        let in_the_dark =
-            lost || (known.settled.is_none() && begun) || (unknown && (skipped || known.settled.is_none()));
+        let in_the_dark = lost
+            || (known.settled.is_none() && begun)
+            || (skipped && known.last != Last::Accounted)
+            || (unknown && known.settled.is_none());
         let judged = final_results.into_iter().any(is) && !lost;
-        let ended = in_the_dark && known.exit == Some(ExitBy::Own) && !unknown;
+        let ended = in_the_dark && known.exit == Some(ExitBy::Own) && begun;
         let ran = in_the_dark && (begun || unknown) && !ended;
         let person = known.holds && !known.allowed;
         match (judged, ended, ran, person) {

@@ -39,7 +39,7 @@ fn line(paint: Paint, color: Color, word: &str, rest: std::fmt::Arguments<'_>, o
 pub(super) fn begun(view: &RunView<'_>, paint: Paint, out: &mut Vec<u8>) {
     let file = view.fleet.file.file_name().unwrap_or_default().to_string_lossy();
     let tasks = if view.selected == 1 { "task" } else { "tasks" };
-    if view.settled > 0 {
+    if view.resumed {
         let left = view.selected.saturating_sub(view.settled);
         let left = format_args!("{}  {left} of {} {tasks} of {file} left", view.run, view.selected);
         return line(paint, Color::Bold, "resume", left, out);

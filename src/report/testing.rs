@@ -116,6 +116,7 @@ impl World {
             run_dir: self.folder.path(),
             selected: self.fleet.tasks.len(),
             settled: 0,
+            resumed: false,
             parent: None,
         }
     }

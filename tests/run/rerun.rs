@@ -82,3 +82,22 @@ fn the_file_is_read_as_it_is_now() {
     fleet.clone().file("fleet.toml", text).run(["rerun", "--failed"]).passes();
     assert_eq!(starts(&fleet), "flawed last");
 }
+
+#[test]
+fn what_means_something_else_now_has_not_passed() {
+    let fleet = failed().file("mended", "");
+    let text = fleet.read("fleet.toml").replace("echo first >> starts", "echo first >> starts; exit 7");
+    fleet
+        .clone()
+        .file("fleet.toml", text)
+        .run(["rerun", "--failed"])
+        .fails_with(1)
+        .result("first", "fail/task: exit code 7");
+}
+
+#[test]
+fn a_task_that_had_no_part_is_not_run_from() {
+    let fleet = Fleet::of(FOUR).file("mended", "");
+    fleet.run(["run", "first"]).passes();
+    fleet.run(["rerun", "--from", "aside"]).fails_with(2).warns("`aside` has no part in run RUN");
+}

@@ -16,6 +16,11 @@ fn starts(fleet: &Fleet, task: &str) -> usize {
     fleet.read("starts").lines().filter(|line| *line == task).count()
 }
 
+/// The last receipt of a task; each sitting may leave one.
+fn last_receipt(fleet: &Fleet, task: &str) -> serde_json::Value {
+    fleet.receipts().into_iter().rfind(|receipt| receipt["task_id"] == task).expect("it has one")
+}
+
 /// `first`, then `middle`, which stays until there is a file `go`, then `last`.
 const THREE: &str = "
 [tasks.first]
@@ -288,4 +293,117 @@ sh = './note middle; touch there; while [ ! -e go ]; do sleep 0.01; done'
     fleet.clone().file("go", "").run(["resume"]).fails_with(1);
     assert_eq!(starts(&fleet, "flawed"), 3);
     assert_eq!(fleet.receipt("flawed")["attempts"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_recorded_exit_waits_for_its_turn_over_a_sitting_that_is_cancelled() {
+    let fleet = noted(
+        "
+[workers.two]
+host = 'local'
+slots = 2
+[tasks.quick]
+sh = './note quick'
+[tasks.middle]
+sh = './note middle; while [ ! -e end ]; do sleep 0.01; done'
+[tasks.one]
+needs = ['quick']
+priority = 9
+sh = './note one; touch one; while [ ! -e go ]; do sleep 0.01; done'
+[tasks.other]
+needs = ['quick']
+priority = 8
+sh = './note other; touch other; while [ ! -e go ]; do sleep 0.01; done'
+",
+    );
+    let mut run = fleet.start(["run"]);
+    run.awaits("one");
+    until("both run", || starts(&fleet, "middle") == 1);
+    run.signal(Signal::STOP);
+    until("it is stopped", || processes::is_stopped(run.pid()));
+    fs::write(fleet.path("end"), "").unwrap();
+    let log = fleet.run_dir().join("exits/two.log");
+    let ended = |line: &str| line.contains("\"exited\"") && line.contains("\"label\":\"middle.1\"");
+    until("its exit is on record", || fs::read_to_string(&log).is_ok_and(|text| text.lines().any(ended)));
+    run.signal(Signal::KILL);
+    drop(run);
+    // Both slots are taken by what comes first, and then it is over.
+    let mut again = fleet.start(["resume"]);
+    again.awaits("other");
+    again.signal(Signal::TERM);
+    let _ = again.ends().fails_with(143);
+    fleet.clone().file("go", "").run(["resume"]).passes();
+    assert_eq!(starts(&fleet, "middle"), 1);
+    let receipt = last_receipt(&fleet, "middle");
+    assert_eq!((&receipt["attempt"], &receipt["result"]), (&1.into(), &"pass".into()));
+}
+
+#[test]
+fn a_verdict_that_is_on_record_is_not_found_again() {
+    let fleet = noted(
+        "
+[tasks.middle]
+sh = './note middle'
+scorers = [{ kind = 'file_exists', path = 'flag' }]
+retry = { max_attempts = 2, initial_backoff = '1500ms', max_backoff = '1500ms' }
+[tasks.beside]
+sh = 'while [ ! -e go ]; do sleep 0.01; done'
+",
+    );
+    let run = fleet.start(["run", "-j", "2"]);
+    until("its first attempt has failed", || {
+        fleet.exists(".fleet/runs")
+            && journal::read(&fleet.run_dir()).iter().any(|record| record["event"]["state"] == "restarted")
+    });
+    let supervisor = rustix::process::Pid::from_raw(processes::supervisor(run.pid()).cast_signed()).unwrap();
+    rustix::process::kill_process(supervisor, Signal::KILL).unwrap();
+    let _ = run.ends().fails_with(9);
+    fleet.clone().file("flag", "").file("go", "").run(["resume"]).passes();
+    let receipt = last_receipt(&fleet, "middle");
+    assert_eq!((&receipt["attempt"], &receipt["flaky"]), (&2.into(), &true.into()));
+    assert_eq!(starts(&fleet, "middle"), 2);
+}
+
+#[test]
+fn outputs_of_an_earlier_sitting_are_looked_at_before_they_are_built_on() {
+    let fleet = noted(
+        "
+[tasks.first]
+inputs = ['in']
+outputs = ['one']
+sh = './note first; cp in one'
+[tasks.middle]
+needs = ['first']
+sh = './note middle; touch there; while [ ! -e go ]; do sleep 0.01; done'
+[tasks.last]
+needs = ['middle']
+inputs = ['in', 'one']
+outputs = ['two']
+sh = 'cp one two'
+",
+    )
+    .file("in", "right");
+    killed(&fleet);
+    fleet.clone().file("one", "edited").file("go", "").run(["resume"]).passes().file_says("two", "right");
+    fs::remove_file(fleet.path("two")).unwrap();
+    fleet.run(["run"]).passes().file_says("one", "right").file_says("two", "right");
+}
+
+#[test]
+fn writes_that_nobody_could_check_are_no_pass() {
+    let fleet = noted(&THREE.replace("needs = ['first']", "needs = ['first']\nwritable_paths = ['there', 'starts']"));
+    killed_behind_an_exit(&fleet);
+    let told = fleet.run(["resume"]).fails_with(1);
+    assert_eq!((&told.receipt("middle")["result"], starts(&fleet, "middle")), (&"fail".into(), 1));
+}
+
+#[test]
+fn a_failure_beside_it_does_not_bury_a_held_task() {
+    let tasks = THREE.replace("needs = ['first']", "needs = ['first']\non_unknown = 'hold'");
+    let fleet = noted(&format!("{tasks}[tasks.bad]\nrun = 'false'\n"));
+    killed(&fleet);
+    fleet.clone().file("go", "").run(["resume"]).fails_with(1).says("fleet resume --again middle");
+    fleet.run(["resume", "--again", "first"]).fails_with(2).warns("does not hold `first`");
+    fleet.run(["resume", "--again", "middle"]).fails_with(1);
+    assert_eq!((starts(&fleet, "middle"), &last_receipt(&fleet, "last")["result"]), (2, &"pass".into()));
 }

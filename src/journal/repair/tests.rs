@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use super::super::tests::small_run;
+use super::super::tests::{small_run, standing_run};
 use super::*;
 use crate::samples::{START, run_id};
 
@@ -40,10 +40,11 @@ fn assert_reads(bytes: &[u8], what: &str) {
 
 #[test]
 fn a_whole_journal_is_left_as_it_is() {
-    let (_dir, bytes) = small_run();
-    let (found, made) = repaired(&bytes);
-    assert!(found.is_whole() && !found.is_torn());
-    assert_eq!((found.records(), made), (11, bytes));
+    for ((_dir, bytes), records) in [(small_run(), 11), (standing_run(), 4)] {
+        let (found, made) = repaired(&bytes);
+        assert!(found.is_whole() && !found.is_torn());
+        assert_eq!((found.records(), made), (records, bytes));
+    }
 }
 
 #[test]
