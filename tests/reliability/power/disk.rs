@@ -96,14 +96,39 @@ pub(crate) struct Disk {
 
 const ROOT: Inode = 0;
 
+/// What an operation needs and is not there.
+fn missing<'o>(op: &'o Op, known: &HashMap<PathBuf, Inode>) -> Option<&'o Path> {
+    let parent = |path: &'o Path| path.parent().filter(|parent| !known.contains_key(*parent));
+    let there = |path: &'o Path| (!known.contains_key(path)).then_some(path);
+    match op {
+        Op::Mkdir(path) | Op::Create(path) | Op::Empty(path) | Op::Remove(path) => parent(path),
+        Op::Append(path, _) | Op::Truncate(path, _) => there(path),
+        Op::Rename(from, to) | Op::Link(from, to) => there(from).or_else(|| parent(to)),
+        Op::Sync(_) | Op::SyncAll => None,
+    }
+}
+
+/// Without what was written, which may be a megabyte.
+fn brief(op: &Op) -> Op {
+    match op {
+        Op::Append(path, _) => Op::Append(path.clone(), Vec::new()),
+        op => op.clone(),
+    }
+}
+
 impl Disk {
-    pub(crate) fn of(events: &[Event]) -> Self {
+    /// # Errors
+    /// When something happens to what is not there, in words.
+    pub(crate) fn of(events: &[Event]) -> Result<Self, String> {
         let mut disk = Self { nodes: vec![Node { folder: true, ..Node::default() }] };
         let mut known: HashMap<PathBuf, Inode> = HashMap::from([(PathBuf::new(), ROOT)]);
         for (at, event) in events.iter().enumerate() {
+            if let Some(path) = missing(&event.op, &known) {
+                return Err(format!("{} is not there at {:?}", path.display(), brief(&event.op)));
+            }
             disk.apply(at, event, &mut known);
         }
-        disk
+        Ok(disk)
     }
 
     fn apply(&mut self, at: usize, event: &Event, known: &mut HashMap<PathBuf, Inode>) {
