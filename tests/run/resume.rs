@@ -347,13 +347,13 @@ sh = './note middle'
 scorers = [{ kind = 'file_exists', path = 'flag' }]
 retry = { max_attempts = 2, initial_backoff = '1500ms', max_backoff = '1500ms' }
 [tasks.beside]
-sh = 'while [ ! -e go ]; do sleep 0.01; done'
+sh = 'touch there; while [ ! -e go ]; do sleep 0.01; done'
 ",
     );
-    let run = fleet.start(["run", "-j", "2"]);
+    let mut run = fleet.start(["run", "-j", "2"]);
+    run.awaits("there");
     until("its first attempt has failed", || {
-        fleet.exists(".fleet/runs")
-            && journal::read(&fleet.run_dir()).iter().any(|record| record["event"]["state"] == "restarted")
+        journal::read(&fleet.run_dir()).iter().any(|record| record["event"]["state"] == "restarted")
     });
     let supervisor = rustix::process::Pid::from_raw(processes::supervisor(run.pid()).cast_signed()).unwrap();
     rustix::process::kill_process(supervisor, Signal::KILL).unwrap();

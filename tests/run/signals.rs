@@ -22,7 +22,7 @@ const TWO: &str = r#"
 
 const DEAF: &str = r#"
     [tasks.deaf]
-    sh = "trap 'touch asked' TERM; touch deaf; while :; do sleep 0.02 || :; done"
+    sh = "trap 'touch asked' TERM; touch deaf || :; while :; do sleep 0.02 || :; done"
     on_failure = ["handler"]
     [tasks.handler]
     run = "touch handled"

@@ -208,6 +208,8 @@ fn a_kill_cuts_the_grace_of_what_outlives_its_main_process() {
         engine.heard.clear();
         engine.link.spawn(1, &sh("(trap '' TERM; echo on; sleep 333); true")).unwrap();
         engine.said(1, "on");
+        // What it prints may come before the word that it runs.
+        engine.until("its start", |heard| heard[&1].pid.is_some());
         let main = engine.heard[&1].pid.unwrap();
         engine.link.stop(1, Duration::from_mins(5));
         let begin = Instant::now();
