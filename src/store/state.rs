@@ -174,7 +174,7 @@ impl StateDir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Locked { path: self.path.clone(), owner: owner_in(&mut file) });
+                return Err(LockError::Locked { path: self.path.clone(), owner: named_owner(&mut file) });
             }
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
@@ -243,6 +243,17 @@ impl StateDir {
             [] => Err(RunLookup::Unknown { text: text.to_owned(), newest: Some(newest.clone()) }),
         }
     }
+}
+
+/// Who holds the lock. Whoever has just taken it needs a moment to write its name.
+fn named_owner(file: &mut File) -> Option<Owner> {
+    (0..20).find_map(|_| {
+        let owner = owner_in(file);
+        if owner.is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        owner
+    })
 }
 
 impl Lock {
