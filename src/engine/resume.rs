@@ -226,18 +226,6 @@ impl Earlier {
         for done in &self.done {
             work.tasks[done.task].part = Part::Has(done.result);
         }
-        // What should have followed a failure and did not come to it.
-        let failed = |done: &&Done| matches!(done.result, TaskResult::Fail | TaskResult::Timeout);
-        for done in self.done.iter().filter(failed) {
-            for handler in work.tasks[done.task].on_failure.clone() {
-                let item = &mut work.tasks[handler];
-                if item.part == Part::Handler {
-                    item.part = Part::Selected;
-                    // As a handler it outlives other failures; with needs of its own it cannot be told to do so.
-                    item.always |= item.needs.is_empty();
-                }
-            }
-        }
         for (id, open) in &self.open {
             let item = &mut work.tasks[*id];
             item.wait = open.wait;

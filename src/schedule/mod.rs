@@ -76,8 +76,8 @@ pub enum Part {
     Selected,
     /// Its `when` said no: skipped at [`Input::Begin`], which satisfies its dependents.
     Unwanted,
-    /// It has a result already: settled at [`Input::Begin`] without an action. A failed one blocks its dependents as if
-    /// it had just ended, but sets off nothing: neither fail-fast nor handlers.
+    /// It has a result already: settled at [`Input::Begin`] without an action. A failed one blocks its dependents and
+    /// starts its handlers as if it had just ended (one that has run has a result of its own), but not fail-fast.
     Has(TaskResult),
     /// Nobody knows whether it ran, and it must not run twice: skipped at [`Input::Begin`] with [`SkipCause::Unknown`].
     Held,

@@ -291,9 +291,6 @@ impl World {
         assert_eq!(seen.result, None, "{task:?} is settled once");
         seen.result = Some(result);
         (seen.active, seen.ends) = (false, None);
-        if matches!(item.part, Part::Has(_)) {
-            return;
-        }
         if self.closed.is_none() && model::ends_run(item, result) {
             self.failed_fast |= self.work.fail_fast;
         }

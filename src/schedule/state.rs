@@ -136,17 +136,13 @@ impl Entry {
 
     /// Whether handlers are for it.
     pub(super) fn has_failed(&self) -> bool {
-        self.is_news() && matches!(self.result, Some(TaskResult::Fail | TaskResult::Timeout))
+        matches!(self.result, Some(TaskResult::Fail | TaskResult::Timeout))
     }
 
-    /// Whether it sets off fail-fast.
+    /// Whether it sets off fail-fast, which looks at failures of this sitting.
     pub(super) fn fails_run(&self) -> bool {
-        self.is_news() && self.result.is_some_and(|result| ExitCode::fails_run(result, self.allow_failure))
-    }
-
-    /// Whether its result is of this run; what an earlier one has seen to is not seen to again.
-    fn is_news(&self) -> bool {
         !matches!(self.part, Part::Has(_))
+            && self.result.is_some_and(|result| ExitCode::fails_run(result, self.allow_failure))
     }
 
     /// Whether fail-fast leaves it alone: it is there for what comes after a failure.

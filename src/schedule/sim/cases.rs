@@ -410,9 +410,14 @@ fn a_run_goes_on_from_where_another_one_was() {
     (tasks[2].attempts, tasks[2].wait, tasks[2].avoid) = (2, Duration::from_millis(5), Some(w(0)));
     tasks[3].part = Part::Held;
     let mut tale = Tale::of(Work { fail_fast: true, ..work(&[1, 1], tasks) });
-    let answer =
-        [skip(3, SkipCause::Unknown), skip(1, SkipCause::NeedFailed { need: t(0) }), Action::WakeAt(Millis(5))];
-    assert_eq!(tale.begin(), answer, "an old failure blocks, and sets off nothing");
+    let answer = [
+        skip(3, SkipCause::Unknown),
+        skip(1, SkipCause::NeedFailed { need: t(0) }),
+        nth(4, 0, 1),
+        Action::WakeAt(Millis(5)),
+    ];
+    assert_eq!(tale.begin(), answer, "an old failure blocks and calls its handler, and does not end the run");
     assert_eq!(tale.at(5, Input::Tick), [nth(2, 1, 3)]);
-    assert_eq!(tale.ends(2, Pass), [Action::Done]);
+    assert_eq!(tale.ends(2, Fail), [], "a handler outlives other failures");
+    assert_eq!(tale.ends(4, Pass), [Action::Done]);
 }

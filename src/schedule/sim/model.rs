@@ -89,9 +89,7 @@ fn needs<'a>(work: &'a Work, item: &'a Item, results: &'a Results) -> impl Itera
 fn has_part(work: &Work, results: &Results, task: TaskId) -> bool {
     match work.tasks[task].part {
         Part::Selected | Part::Unwanted | Part::Has(_) | Part::Held => true,
-        Part::Handler => {
-            work.tasks.iter().any(|(of, item)| is_news(item) && failed(results[of]) && item.on_failure.contains(&task))
-        }
+        Part::Handler => work.tasks.iter().any(|(of, item)| failed(results[of]) && item.on_failure.contains(&task)),
         Part::Out => false,
     }
 }
@@ -105,14 +103,10 @@ fn has_worker(work: &Work, item: &Item) -> bool {
 
 /// Whether fail-fast stops at this result.
 pub(super) fn ends_run(item: &Item, result: TaskResult) -> bool {
-    is_news(item)
+    // What an earlier sitting has seen to is not seen to again.
+    !matches!(item.part, Part::Has(_))
         && matches!(result, TaskResult::Fail | TaskResult::Timeout | TaskResult::Partial)
         && !item.allow_failure
-}
-
-/// A result of this run and not of an earlier one.
-fn is_news(item: &Item) -> bool {
-    !matches!(item.part, Part::Has(_))
 }
 
 fn failed(result: Option<TaskResult>) -> bool {
