@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::id::{IdMap, RunId};
-use crate::model::worker::Host;
-use crate::model::{Action, CachePolicy, Fleet, OnUnknown, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, OnUnknown, Policies, Task, Worker};
 use crate::protocol::receipt::{
     ArtifactRef, AttemptRecord, EntryKind, FailureKind, LogRef, Mode, OutputRef, Receipt, RepeatRecord, Score,
     ScorerRecord, TaskResult, TrustRecord, Usage,
@@ -55,6 +54,8 @@ pub(crate) fn task(name: &str) -> Task {
         always: false,
         on_failure: [].into(),
         worker: None,
+        secrets: [].into(),
+        limits: None,
         scorers: [].into(),
         pass_score: 0.0,
         metadata: BTreeMap::new(),
@@ -62,15 +63,7 @@ pub(crate) fn task(name: &str) -> Task {
 }
 
 pub(crate) fn fleet(names: &[&str]) -> Fleet {
-    let worker = Worker {
-        name: "local".to_owned(),
-        host: Host::Local,
-        slots: 2,
-        labels: BTreeMap::new(),
-        capabilities: vec!["cargo".to_owned()],
-        trust: Trust::Local,
-        metadata: BTreeMap::default(),
-    };
+    let worker = Worker { capabilities: vec!["cargo".to_owned()], ..Worker::local("local", 2) };
     Fleet {
         file: PathBuf::from("/w/fleet.toml"),
         workspace: PathBuf::from("/w"),

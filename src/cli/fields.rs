@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::id::IdMap;
 use crate::id::PoolId;
 use crate::model::scorer::{JsonTest, Source};
-use crate::model::{Action, Artifact, Fleet, Need, Pool, Repeat, Retry, Scorer, ScorerRule, Task, WorkerRequest};
+use crate::model::{
+    Action, Artifact, Delivery, Fleet, Limits, Need, Pool, Repeat, Retry, Scorer, ScorerRule, SecretUse, Task,
+    WorkerRequest,
+};
 use crate::time::written;
 
 /// The key in the fleet file, and its value as one would write it there.
@@ -58,6 +61,8 @@ pub(super) const FIELDS: &[Field] = &[
     ("always", |_, task| json!(task.always)),
     ("on_failure", |fleet, task| task.on_failure.iter().map(|id| json!(fleet.tasks[*id].name)).collect()),
     ("worker", |_, task| task.worker.as_deref().map_or(Value::Null, request)),
+    ("secrets", |_, task| task.secrets.iter().map(secret).collect()),
+    ("limits", |_, task| task.limits.as_deref().map_or(Value::Null, limits)),
     ("scorers", |_, task| scorers(&task.scorers)),
     ("pass_score", |_, task| json!(task.pass_score)),
     ("metadata", |_, task| json!(task.metadata)),
@@ -104,8 +109,25 @@ fn uses(pools: &IdMap<PoolId, Pool>, uses: &[(PoolId, u32)]) -> Value {
 }
 
 fn request(request: &WorkerRequest) -> Value {
-    let WorkerRequest { id, labels, capabilities, trust } = request;
-    json!({ "id": id, "labels": labels, "capabilities": capabilities, "trust": trust.map(crate::model::Trust::name) })
+    let WorkerRequest { id, labels, capabilities, trust, role, tools } = request;
+    json!({
+        "id": id, "labels": labels, "capabilities": capabilities, "trust": trust.map(crate::model::Trust::name),
+        "role": role, "tools": tools,
+    })
+}
+
+fn secret(secret: &SecretUse) -> Value {
+    let SecretUse { key, source, delivery } = secret;
+    let delivery = match delivery {
+        Delivery::File(name) => format!("file:{name}"),
+        Delivery::Env(name) => format!("env:{name}"),
+    };
+    json!({ "key": key, "source": source.name(), "as": delivery })
+}
+
+fn limits(limits: &Limits) -> Value {
+    let Limits { cpu_milli, memory_bytes, pids } = limits;
+    json!({ "cpu": cpu_milli.map(|milli| f64::from(milli) / 1000.0), "memory": memory_bytes, "pids": pids })
 }
 
 /// A task without scorers has `exit_code` with its defaults, and the plan says so.
@@ -201,11 +223,13 @@ mod tests {
             always: _,
             on_failure: _,
             worker: _,
+            secrets: _,
+            limits: _,
             scorers: _,
             pass_score: _,
             metadata: _,
         } = &fleet.tasks[id(0)];
         // Without the name and the base, and `action` stands for three keys.
-        assert_eq!(FIELDS.len(), 36 - 2 + 2);
+        assert_eq!(FIELDS.len(), 38 - 2 + 2);
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{Id as _, IdMap, TaskId};
-use crate::model::worker::Host;
-use crate::model::{Action, CachePolicy, Fleet, Need, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, Need, Policies, Task, Worker};
 
 /// A fleet of tasks that do nothing, on one local worker.
 pub(crate) fn fleet(names: &[&str]) -> Fleet {
@@ -38,15 +37,7 @@ pub(crate) fn id(number: usize) -> TaskId {
 }
 
 pub(crate) fn worker(name: &str, slots: u32) -> Worker {
-    Worker {
-        name: name.into(),
-        host: Host::Local,
-        slots,
-        labels: BTreeMap::new(),
-        capabilities: Vec::new(),
-        trust: Trust::Local,
-        metadata: BTreeMap::default(),
-    }
+    Worker::local(name, slots)
 }
 
 pub(crate) fn need(task: TaskId) -> Need {

@@ -2,6 +2,7 @@
 //! into what the protocol says; what the protocol has no field for goes into a task's metadata.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +10,8 @@ use serde_json::Value;
 use super::record::{json, string};
 use crate::id::RunId;
 use crate::model::{
-    Action, Fleet, OnUnknown, Repeat, Retry, RetryOn, ScorerRule, Task, Trust, Worker, scorer::Source, worker::Host,
+    Action, ContainerEngine, Fleet, Host, OnUnknown, Repeat, Retry, RetryOn, ScorerRule, Task, Trust, Worker,
+    scorer::Source,
 };
 use crate::protocol::policy::RetryPolicy;
 use crate::protocol::run::{
@@ -210,9 +212,7 @@ fn worker_spec(worker: &Worker) -> WorkerSpec {
     WorkerSpec {
         id: worker.name.clone(),
         name: worker.name.clone(),
-        host: match worker.host {
-            Host::Local => HostSpec::Local,
-        },
+        host: host_spec(&worker.host),
         trust_level: Some(match worker.trust {
             Trust::Sandbox => TrustLevel::Sandbox,
             Trust::Local => TrustLevel::Local,
@@ -222,5 +222,30 @@ fn worker_spec(worker: &Worker) -> WorkerSpec {
         labels: worker.labels.clone(),
         capabilities: worker.capabilities.clone(),
         max_concurrent_tasks: Some(worker.slots as usize),
+    }
+}
+
+fn host_spec(host: &Host) -> HostSpec {
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    match host {
+        Host::Local => HostSpec::Local,
+        Host::Ssh(ssh) => HostSpec::Ssh {
+            host: ssh.host.clone(),
+            port: ssh.port,
+            user: ssh.user.clone(),
+            identity: ssh.identity.as_ref().map(text),
+            known_hosts: ssh.known_hosts.as_ref().map(text),
+            host_key_fingerprint: ssh.host_key_fingerprint.clone(),
+            working_directory: ssh.working_directory.clone(),
+            env_allowlist: Vec::new(),
+            codewhale_binary: None,
+        },
+        Host::Container(container) => {
+            let (image, args) = (container.image.clone(), container.args.clone());
+            match container.engine {
+                ContainerEngine::Docker => HostSpec::Docker { image, args },
+                ContainerEngine::Podman => HostSpec::Podman { image, args },
+            }
+        }
     }
 }

@@ -16,11 +16,11 @@ use std::path::PathBuf;
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
 
 pub use cache::{CacheMode, CacheRemote};
-pub use policy::{CachePolicy, Policies, Pool};
+pub use policy::{CachePolicy, Capability, Grant, Policies, Pool, SandboxLayer, Security};
 pub use retry::{OnUnknown, Repeat, Retry, RetryOn};
 pub use scorer::{Scorer, ScorerRule};
-pub use task::{Action, Artifact, Need, Shell, Task};
-pub use worker::{Trust, Worker, WorkerRequest};
+pub use task::{Action, Artifact, Delivery, Limits, Need, SecretSource, SecretUse, Shell, Task};
+pub use worker::{Container, ContainerEngine, Host, Ssh, Trust, Worker, WorkerRequest};
 
 /// A resolved fleet file.
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! What bounds a run.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::CacheRemote;
+use super::{CacheRemote, Trust};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
@@ -12,6 +13,70 @@ pub struct Policies {
     pub max_parallel: Option<u32>,
     /// Time for the whole run.
     pub timeout: Option<Duration>,
+    /// `None`: the file has no such table.
+    pub security: Option<Box<Security>>,
+}
+
+/// What bounds trust. See `security` for what a level may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// Of workers that do not say.
+    pub default_trust: Option<Trust>,
+    /// No worker has more in this run.
+    pub max_trust: Trust,
+    /// A machine behind ssh must be known before anything runs.
+    pub require_identity_verification: bool,
+    /// Keys that tasks may ask for.
+    pub allowed_secrets: Vec<Box<str>>,
+    pub grants: Vec<Grant>,
+    /// What may hold a sandboxed task, the best first.
+    pub sandbox: Vec<SandboxLayer>,
+    /// Where the source `file` looks; absolute.
+    pub secrets_directory: Option<PathBuf>,
+    /// The program of the source `command`; the key is added as its last word.
+    pub secrets_command: Option<Box<[Box<str>]>>,
+}
+
+/// One thing more than a task's trust allows, for a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    pub capability: Capability,
+    /// The tasks it is for, by name or by glob of names.
+    pub scope: Box<str>,
+    pub reason: Box<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Sockets of all kinds.
+    Network,
+    /// Writes to what the glob names; absolute, or relative to the workspace.
+    Write(Box<str>),
+    /// The secrets it declares, also below the trust that may have them.
+    Secrets,
+    /// What a release needs: network and secrets.
+    Release,
+}
+
+/// A mechanism that can hold a sandboxed task on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxLayer {
+    /// Namespaces by `bwrap`, with Landlock and seccomp inside where they work.
+    Bubblewrap,
+    /// Landlock for files, seccomp for sockets.
+    Landlock,
+}
+
+impl SandboxLayer {
+    pub const ALL: [Self; 2] = [Self::Bubblewrap, Self::Landlock];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bubblewrap => "bubblewrap",
+            Self::Landlock => "landlock",
+        }
+    }
 }
 
 /// What is kept of past runs, and who shares it.

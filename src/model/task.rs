@@ -69,6 +69,10 @@ pub struct Task {
     pub on_failure: Box<[TaskId]>,
     /// What it asks of a worker; `None` asks nothing.
     pub worker: Option<Box<WorkerRequest>>,
+    /// What it may know, by reference.
+    pub secrets: Box<[SecretUse]>,
+    /// What it may take of the machine; `None` is as much as there is.
+    pub limits: Option<Box<Limits>>,
     /// Empty means: `exit_code` with its defaults.
     pub scorers: Box<[Scorer]>,
     /// Least weighted mean for `pass`, 0..=1; 0 unless said, which leaves the decision to the scorers.
@@ -119,6 +123,57 @@ pub struct Need {
     pub accept_partial: bool,
     /// It only has to come first: what it made is no part of the result of the task that needs it.
     pub order_only: bool,
+}
+
+/// A secret that an attempt is given. Only ever a reference: no value is in a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretUse {
+    pub key: Box<str>,
+    pub source: SecretSource,
+    pub delivery: Delivery,
+}
+
+/// Who knows the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A variable of the caller's environment.
+    Env,
+    /// A file of the policy's `secrets_directory`.
+    File,
+    /// The policy's `secrets_command`.
+    Command,
+}
+
+impl SecretSource {
+    pub const ALL: [Self; 3] = [Self::Env, Self::File, Self::Command];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::File => "file",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// How the attempt gets it; the name is that of a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// A private file, whose path the variable holds.
+    File(Box<str>),
+    /// The variable holds the value itself.
+    Env(Box<str>),
+}
+
+/// Bounds of one attempt, held by the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Thousandths of a core.
+    pub cpu_milli: Option<u32>,
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads at once.
+    pub pids: Option<u32>,
 }
 
 /// Files to keep.

@@ -238,6 +238,12 @@ pub enum HostSpec {
         #[serde(default)]
         args: Vec<String>,
     },
+    /// Not of the protocol: as `docker`.
+    Podman {
+        image: String,
+        #[serde(default)]
+        args: Vec<String>,
+    },
 }
 
 /// The protocol's `FleetTrustLevel`.

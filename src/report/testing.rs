@@ -14,8 +14,7 @@ use crate::digest::Digest;
 use crate::engine::outcome::{Counts, Failure, Outcome, SLOWEST_MAX, Took};
 use crate::id::{Attempt, Id as _, IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, Happened, Stream};
-use crate::model::worker::Host;
-use crate::model::{Action, CachePolicy, Fleet, Policies, Task, Trust, Worker};
+use crate::model::{Action, CachePolicy, Fleet, Policies, Task, Worker};
 use crate::policy::ExitCode;
 use crate::protocol::receipt::{LogRef, Usage};
 use crate::protocol::{FailureKind, Receipt, TaskResult};
@@ -263,15 +262,7 @@ pub(super) fn receipt(run: &RunId, name: &str, result: TaskResult) -> Receipt {
 }
 
 fn fleet(tasks: &[&str]) -> Fleet {
-    let worker = Worker {
-        name: "local".into(),
-        host: Host::Local,
-        slots: 2,
-        labels: BTreeMap::new(),
-        capabilities: Vec::new(),
-        trust: Trust::Local,
-        metadata: BTreeMap::default(),
-    };
+    let worker = Worker::local("local", 2);
     Fleet {
         file: PathBuf::from("/w/fleet.toml"),
         workspace: Path::new("/w").to_owned(),

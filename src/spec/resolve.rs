@@ -256,6 +256,7 @@ impl Resolver<'_> {
             fail_fast: raw.fail_fast.unwrap_or(false),
             max_parallel: raw.max_parallel.map(u32::from),
             timeout,
+            security: None,
         };
         let pools = raw.limits.iter().flat_map(|limits| limits.iter());
         let pools: Vec<Pool> = pools.map(|(name, size)| Pool { name: name.clone(), size: size.get() }).collect();

@@ -104,6 +104,8 @@ pub(super) fn resolve(tables: &Tables<'_>, id: TaskId, base: &str, raw: &TaskRaw
             .as_ref()
             .map(|list| scorer::of_task(cx, &scope, &spot.key("scorers"), &name, tables.scorers, list))
             .unwrap_or_default(),
+        secrets: Box::default(),
+        limits: None,
         pass_score: raw.pass_score.as_ref().map_or(0.0, |share| share.0),
         metadata: raw.metadata.as_ref().map(|free| metadata(&free.0)).unwrap_or_default(),
         base: base.into(),

@@ -8,7 +8,6 @@ use super::file::{List, Table, Text, TrustRaw, WorkerRaw, WorkerRequestRaw};
 use super::map::Spot;
 use super::vars::Scope;
 use crate::id::{IdMap, WorkerId};
-use crate::model::worker::Host;
 use crate::model::{Trust, Worker, WorkerRequest};
 
 /// The declared workers, or one local worker with a slot for each core, and more when the caller or else the file's
@@ -29,25 +28,16 @@ pub(super) fn workers(
             cx.report(SpecError::TrustNotYet { worker: name.to_string(), trust: trust.name(), at });
         }
         workers.push(Worker {
-            host: Host::Local,
-            slots: raw.slots.map_or(cx.facts.cores, u32::from),
             labels: labels(cx, &scope, &spot.key("labels"), raw.labels.as_ref()),
             capabilities: words(cx, &scope, &spot.key("capabilities"), raw.capabilities.as_ref()),
             trust,
             metadata: raw.metadata.as_ref().map(|free| super::task::metadata(&free.0)).unwrap_or_default(),
-            name: name.into(),
+            ..Worker::local(&name, raw.slots.map_or(cx.facts.cores, u32::from))
         });
     }
     if workers.is_empty() {
-        workers.push(Worker {
-            name: "local".to_owned(),
-            host: Host::Local,
-            slots: cx.facts.jobs.or(max_parallel).unwrap_or(0).max(cx.facts.cores),
-            labels: BTreeMap::new(),
-            capabilities: Vec::new(),
-            trust: Trust::Local,
-            metadata: BTreeMap::new(),
-        });
+        let slots = cx.facts.jobs.or(max_parallel).unwrap_or(0).max(cx.facts.cores);
+        workers.push(Worker::local("local", slots));
     }
     workers
 }
@@ -81,6 +71,8 @@ pub(super) fn request(
         labels: labels(cx, scope, &spot.key("labels"), raw.labels.as_ref()),
         capabilities: words(cx, scope, &spot.key("capabilities"), raw.capabilities.as_ref()),
         trust: raw.trust.map(trust),
+        role: None,
+        tools: Vec::new(),
     }
 }
 

@@ -106,7 +106,7 @@ impl Attempt {
         self.boot_ms = boot_ms;
         self.started_ms = now_ms;
         self.last_output_ms = now_ms;
-        Started { pid: pid.unsigned_abs(), boot_ms }
+        Started { pid: pid.unsigned_abs(), boot_ms, mechanisms: Vec::new() }
     }
 
     /// Its main process lives.

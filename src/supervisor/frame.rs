@@ -137,6 +137,53 @@ pub struct Spawn {
     pub grace_ms: u64,
     /// `task.attempt`, for the exit log.
     pub label: String,
+    /// What holds it besides the session; nothing means nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confine: Option<Box<Confine>>,
+    /// What it may take of the machine, held by a control group of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Secrets as private files, which end with the attempt: the variable that holds the path, and the value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_files: Vec<(String, String)>,
+}
+
+/// What a task may see, write and reach; or it is not started at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confine {
+    /// Absolute paths that may be read, with all below them, beside the system's own folders; `None` is everything.
+    pub read: Option<Vec<String>>,
+    /// Absolute paths that may be written, with all below them.
+    pub write: Vec<String>,
+    /// Whether it may have sockets and a network.
+    pub network: bool,
+    /// A folder of the attempt's own that is made before and removed after it, with `home` and `tmp` in it, which may be
+    /// written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<String>,
+    /// The mechanisms that will do, the best first. Without any, Landlock alone holds what may be written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Layer>,
+}
+
+/// A mechanism that can hold a task on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    Bubblewrap,
+    Landlock,
+}
+
+/// Bounds that a control group holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Thousandths of a core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_milli: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
 }
 
 /// More output may be sent: bytes on top of what was granted before.
@@ -152,11 +199,14 @@ pub struct Grace {
 }
 
 /// The process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub pid: u32,
     /// Time since boot at which it was started.
     pub boot_ms: u64,
+    /// What holds it, by the names that a receipt has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mechanisms: Vec<String>,
 }
 
 /// Why we ended an attempt, when we did.
@@ -215,6 +265,8 @@ pub enum NotStartedCause {
     Workdir,
     /// The stdin file cannot be opened.
     Stdin,
+    /// This host lacks what it takes to hold the task as it was asked to.
+    Confine,
     /// The request itself makes no sense (no argv, a NUL byte, an attempt number in use, …).
     Request,
     /// The machine would not: no processes, files or memory left.
@@ -354,6 +406,7 @@ mod tests {
                 idle_timeout_ms: timeout_ms,
                 grace_ms: 1,
                 label: "t.1".to_owned(),
+                ..Spawn::default()
             })
     }
 

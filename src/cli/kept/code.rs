@@ -139,6 +139,16 @@ impl Code for u32 {
     }
 }
 
+impl Code for u16 {
+    fn put(&self, to: &mut Vec<u8>) {
+        u32::from(*self).put(to);
+    }
+
+    fn take(from: &mut Reader<'_>) -> Option<Self> {
+        u32::take(from)?.try_into().ok()
+    }
+}
+
 impl Code for i32 {
     fn put(&self, to: &mut Vec<u8>) {
         i64::from(*self).put(to);

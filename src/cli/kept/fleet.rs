@@ -6,10 +6,10 @@ use crate::digest::Digest;
 use crate::graph::{Edge, EdgeKind, Graph};
 use crate::id::{Id, IdMap, PoolId, TaskId};
 use crate::model::scorer::{JsonTest, QuorumWord, Source};
-use crate::model::worker::Host;
 use crate::model::{
-    Action, Artifact, CacheMode, CachePolicy, CacheRemote, Fleet, Need, OnUnknown, Policies, Pool, Repeat, Retry,
-    RetryOn, Scorer, ScorerRule, Shell, Task, Trust, Worker, WorkerRequest,
+    Action, Artifact, CacheMode, CachePolicy, CacheRemote, Capability, Container, ContainerEngine, Delivery, Fleet,
+    Grant, Host, Limits, Need, OnUnknown, Policies, Pool, Repeat, Retry, RetryOn, SandboxLayer, Scorer, ScorerRule,
+    SecretSource, SecretUse, Security, Shell, Ssh, Task, Trust, Worker, WorkerRequest,
 };
 use crate::spec::looks::{FileLook, FolderLook, GlobLook, Looks, Stamp};
 
@@ -70,6 +70,8 @@ record!(Task {
     always,
     on_failure,
     worker,
+    secrets,
+    limits,
     scorers,
     pass_score,
     metadata,
@@ -82,12 +84,32 @@ choice!(Action { 0 => Run(argv), 1 => Script { shell, text } });
 choice!(Shell { 0 => Sh, 1 => Bash });
 record!(Need { task, accept_partial, order_only });
 record!(Artifact { path, kind, mime_type, required });
-record!(Worker { name, host, slots, labels, capabilities, trust, metadata });
-choice!(Host { 0 => Local });
+record!(Worker { name, host, slots, labels, capabilities, roles, tools, trust, lease, cache_bytes, metadata });
+choice!(Host { 0 => Local, 1 => Ssh(ssh), 2 => Container(container) });
+record!(Ssh { host, user, port, identity, known_hosts, host_key_fingerprint, working_directory });
+record!(Container { engine, image, args });
+choice!(ContainerEngine { 0 => Docker, 1 => Podman });
 choice!(Trust { 0 => Sandbox, 1 => Local, 2 => RemoteVerified, 3 => Operator });
-record!(WorkerRequest { id, labels, capabilities, trust });
+record!(WorkerRequest { id, labels, capabilities, trust, role, tools });
+record!(SecretUse { key, source, delivery });
+choice!(SecretSource { 0 => Env, 1 => File, 2 => Command });
+choice!(Delivery { 0 => File(name), 1 => Env(name) });
+record!(Limits { cpu_milli, memory_bytes, pids });
 record!(Pool { name, size });
-record!(Policies { fail_fast, max_parallel, timeout });
+record!(Policies { fail_fast, max_parallel, timeout, security });
+record!(Security {
+    default_trust,
+    max_trust,
+    require_identity_verification,
+    allowed_secrets,
+    grants,
+    sandbox,
+    secrets_directory,
+    secrets_command
+});
+record!(Grant { capability, scope, reason });
+choice!(Capability { 0 => Network, 1 => Write(glob), 2 => Secrets, 3 => Release });
+choice!(SandboxLayer { 0 => Bubblewrap, 1 => Landlock });
 record!(CachePolicy { max_size, max_age, remote });
 record!(CacheRemote { url, mode, token_ref, trusted });
 choice!(CacheMode { 0 => ReadOnly, 1 => ReadWrite });

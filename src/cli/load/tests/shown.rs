@@ -271,6 +271,8 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
             "always": "false default",
             "on_failure": "[\"collect\"] file fleet.toml:13:1",
             "worker": "null default",
+            "secrets": "[] default",
+            "limits": "null default",
             "scorers": "[{\"name\":\"exit_code\",\"kind\":\"exit_code\",\"weight\":1.0,\"at_least\":1.0,\"required\":true,\"expect\":[0]}] default",
             "pass_score": "0.0 default",
             "metadata": "{} default"
@@ -347,7 +349,9 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
             "allow_failure": "false default",
             "always": "false default",
             "on_failure": "[] default",
-            "worker": "{\"id\":null,\"labels\":{},\"capabilities\":[\"cargo\"],\"trust\":null} file fleet.toml:26:1",
+            "worker": "{\"id\":null,\"labels\":{},\"capabilities\":[\"cargo\"],\"trust\":null,\"role\":null,\"tools\":[]} file fleet.toml:26:1",
+            "secrets": "[] default",
+            "limits": "null default",
             "scorers": "[{\"name\":\"exit_code\",\"kind\":\"exit_code\",\"weight\":1.0,\"at_least\":1.0,\"required\":true,\"expect\":[0]}] default",
             "pass_score": "0.0 default",
             "metadata": "{} default"
@@ -421,6 +425,8 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
             "always": "false default",
             "on_failure": "[] default",
             "worker": "null default",
+            "secrets": "[] default",
+            "limits": "null default",
             "scorers": "[{\"name\":\"exit_code\",\"kind\":\"exit_code\",\"weight\":1.0,\"at_least\":1.0,\"required\":true,\"expect\":[0]}] default",
             "pass_score": "0.0 default",
             "metadata": "{} default"
