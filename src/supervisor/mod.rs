@@ -2,6 +2,7 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
+//! `secrets` values as private files · `owner` what a dead supervisor left outside of the state directory ·
 //! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
@@ -11,7 +12,9 @@ mod clock;
 mod disposition;
 pub mod exits;
 pub mod frame;
+mod owner;
 mod process;
+mod secrets;
 mod serve;
 mod spawn;
 pub(crate) mod sweep;
