@@ -1,4 +1,4 @@
-//! Starts `fleet`: the supervisor when asked for it, else the command line. Holds what is left when all else fails.
+//! Starts `fleet`: the supervisor or a part of it when asked for that, else the command line. Holds what is left when all else fails.
 
 use std::process::ExitCode;
 
@@ -6,8 +6,10 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(internal_error));
     // The supervisor of a run's processes is this same program. It wants to be small and has to come before any thread,
     // so it does not pass through the command line.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "supervise") {
-        return fleet::supervisor::serve();
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "supervise" => return fleet::supervisor::serve(),
+        Some(verb) if verb == "confine" => return fleet::supervisor::confine(),
+        _ => {}
     }
     ExitCode::from(fleet::cli::main(std::env::args_os()).code())
 }
