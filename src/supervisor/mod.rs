@@ -2,7 +2,7 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
-//! `confine` what holds a task · `group` control groups · `secrets` values as private files · `owner` what a dead supervisor left outside of the state directory ·
+//! `confine` what holds a task · `trial` what could on this machine · `group` control groups · `secrets` values as private files · `owner` what a dead supervisor left outside of the state directory ·
 //! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
@@ -22,6 +22,7 @@ mod spawn;
 pub(crate) mod sweep;
 mod sys;
 mod terminal;
+pub mod trial;
 pub(crate) mod wire;
 
 pub use confine::{PROGRAM_VARIABLE, confine};
