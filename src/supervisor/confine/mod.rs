@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::frame::{Confine, Layer, NotStarted, NotStartedCause, Spawn};
-use super::group::{Group, Groups};
+use super::group::{ADVICE, Group, Groups};
 use super::sweep::{ATTEMPT_VARIABLE, STATE_VARIABLE};
 use again::Again;
 use bubblewrap::Options;
@@ -129,7 +129,11 @@ impl Confiner {
             Some(limits) => {
                 let extra = if in_namespaces { OWN_PIDS } else { 0 };
                 let run = marker(task.env).unwrap_or_default();
-                Some(self.groups.make(&run, task.attempt, *limits, extra).map_err(cannot)?)
+                Some(
+                    self.groups
+                        .make(&run, task.attempt, *limits, extra)
+                        .map_err(|why| cannot(format!("{why}: {ADVICE}")))?,
+                )
             }
             None => None,
         };

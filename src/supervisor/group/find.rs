@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Controller;
 
 /// How to be allowed to make groups.
-pub(in super::super) const ADVICE: &str = "Run fleet where it may make groups: as root, or in a unit of systemd with \
+pub(in super::super) const ADVICE: &str = "run fleet where it may make groups: as root, or in a unit of systemd with \
     `Delegate=yes` (`systemd-run --user --scope -p Delegate=yes fleet …`), in a container with `/sys/fs/cgroup` writable";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Own {
                 }
             }
         }
-        Err(format!("{why}. {ADVICE}"))
+        Err(why)
     }
 }
 

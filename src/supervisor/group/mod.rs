@@ -104,9 +104,8 @@ pub(super) fn attempt(controller: Controller) -> Result<String, String> {
 impl Group {
     fn add(&mut self, place: &Place, name: &str, controller: Controller, settings: &Settings) -> Result<(), String> {
         let folder = place.folder.join(name);
-        let cannot = |what: &str, error: io::Error| {
-            format!("cannot {what} the control group {}: {error}. {}", folder.display(), ADVICE)
-        };
+        let cannot =
+            |what: &str, error: io::Error| format!("cannot {what} the control group {}: {error}", folder.display());
         if !self.folders.iter().any(|(there, _)| *there == folder) {
             fs::create_dir(&folder).map_err(|error| cannot("make", error))?;
             self.folders.push((folder.clone(), place.version));
