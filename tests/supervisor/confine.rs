@@ -103,7 +103,10 @@ fn a_held_task_says_by_what() {
 fn its_environment_descriptors_and_folders_are_what_was_said() {
     for layer in layers() {
         let mut engine = Engine::start();
-        engine.link.env(&Env { id: 2, vars: vec![("A".into(), "1".into()), ("B".into(), "ü \n".into())] }).unwrap();
+        engine
+            .link
+            .env(&Env { id: 2, vars: vec![("A".into(), "1".into()), ("B".into(), "ü \n".into())], host: Vec::new() })
+            .unwrap();
         let private = engine.dir.path().join("private").display().to_string();
         let set = vec![
             ("A".into(), "2".into()),

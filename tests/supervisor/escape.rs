@@ -22,6 +22,8 @@ struct Victim {
     _datagram: UnixDatagram,
     _abstract: UnixListener,
     name: String,
+    /// The number of a piece of shared memory.
+    shm: i32,
 }
 
 impl Victim {
@@ -35,6 +37,9 @@ impl Victim {
         }
         let name = format!("fleet-test-{}", dir.file_name().unwrap().to_string_lossy());
         let unnamed = SocketAddr::from_abstract_name(&name).unwrap();
+        // SAFETY: makes a piece of memory in the kernel, which `drop` gives back.
+        #[expect(unsafe_code, reason = "shared memory has no safe wrapper")]
+        let shm = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, 0o600) };
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         udp.set_nonblocking(true).unwrap();
         Self {
@@ -46,6 +51,7 @@ impl Victim {
             _datagram: UnixDatagram::bind(dir.join("work/datagram")).unwrap(),
             _abstract: UnixListener::bind_addr(&unnamed).unwrap(),
             name,
+            shm,
         }
     }
 
@@ -59,6 +65,9 @@ impl Victim {
             var("TCP", &self.tcp.local_addr().unwrap().port()),
             var("UDP", &self.udp.local_addr().unwrap().port()),
             var("ABSTRACT", &self.name),
+            var("SHM", &self.shm),
+            var("N_PRLIMIT", &libc::SYS_prlimit64),
+            var("N_SHMAT", &libc::SYS_shmat),
             var("N_PTRACE", &libc::SYS_ptrace),
             var("N_READV", &libc::SYS_process_vm_readv),
             var("N_UNSHARE", &libc::SYS_unshare),
@@ -79,6 +88,11 @@ impl Drop for Victim {
     fn drop(&mut self) {
         let _ = self.sleeper.kill();
         let _ = self.sleeper.wait();
+        // SAFETY: removes what `new` made; nothing of ours is mapped from it.
+        #[expect(unsafe_code, reason = "shared memory has no safe wrapper")]
+        unsafe {
+            libc::shmctl(self.shm, libc::IPC_RMID, std::ptr::null_mut());
+        }
     }
 }
 
@@ -172,6 +186,13 @@ const BY_PERL: &[(&str, Who, &str)] = &[
         Root,
         "my $b = 'x' x 8; my $l = pack('PQ', $b, 8); my $r = pack('QQ', 0x400000, 0); syscall($ENV{N_READV}, $ENV{VICTIM}+0, $l, 1, $r, 1, 0) >= 0",
     ),
+    (
+        "the bounds of another process",
+        Anyone,
+        "my $l = \"\\0\" x 16; syscall($ENV{N_PRLIMIT}, $ENV{VICTIM}+0, 7, 0, $l) == 0",
+    ),
+    ("the priority of another process", Anyone, "setpriority(0, $ENV{VICTIM}, 5)"),
+    ("memory that is shared by a number", Anyone, "my $s = syscall($ENV{N_SHMAT}, $ENV{SHM}+0, 0, 0); $s != -1"),
     ("a user namespace", Perhaps, "syscall($ENV{N_UNSHARE}, 0x10000000) == 0"),
     ("a mount namespace", Root, "syscall($ENV{N_UNSHARE}, 0x20000) == 0"),
     (

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fleet::host::local::{self, Alive};
+use fleet::host::link::Alive;
+use fleet::host::local;
 use fleet::supervisor::frame::{Confine, Limits, NotStartedCause, Spawn};
 use rustix::process::{Pid, Signal};
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::host::local::{self, Alive};
+use fleet::host::link::Alive;
+use fleet::host::local;
 use fleet::supervisor::frame::{NotStartedCause, Spawn};
 use rustix::process::{Pid, Signal};
 

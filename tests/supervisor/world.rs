@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::host::local::{Alive, FromSupervisor, Link, LinkOptions};
+use fleet::host::link::{Alive, FromSupervisor, Link};
+use fleet::host::local::{self, LinkOptions};
 use fleet::supervisor::frame::{Env, Exited, NotStarted, NotStartedCause, Spawn, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -53,6 +54,7 @@ pub(crate) fn options(dir: &Path) -> LinkOptions {
         exit_log: dir.join("here.log"),
         run: "run".to_owned(),
         state_dir: dir.to_owned(),
+        place: None,
     }
 }
 
@@ -82,8 +84,8 @@ impl Engine {
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let exe = dir.path().join("fleet");
-        let set: String = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
-        let script = format!("#!/bin/sh\n{set}exec {} \"$@\"\n", env!("CARGO_BIN_EXE_fleet"));
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+        let script = format!("#!/bin/sh\n{}exec {} \"$@\"\n", set.concat(), env!("CARGO_BIN_EXE_fleet"));
         fs::write(&exe, script).unwrap();
         fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let options = LinkOptions { exe, ..options(dir.path()) };
@@ -91,9 +93,9 @@ impl Engine {
     }
 
     fn start_as(dir: tempfile::TempDir, options: &LinkOptions) -> Self {
-        let mut link = Link::start(options).unwrap();
+        let mut link = local::start(options).unwrap();
         let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
-        link.env(&Env { id: 1, vars: vec![path] }).unwrap();
+        link.env(&Env { id: 1, vars: vec![path], host: Vec::new() }).unwrap();
         Self { link, dir, heard: BTreeMap::new(), keep: true, bytes: 0, credit: true }
     }
 
@@ -132,6 +134,7 @@ impl Engine {
                 FromSupervisor::NotStarted { attempt, error } => {
                     assert!(heard.entry(attempt).or_default().not_started.replace(error).is_none());
                 }
+                _ => {}
             })
             .unwrap();
         if self.credit {
