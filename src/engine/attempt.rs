@@ -387,7 +387,7 @@ impl Engine<'_> {
         match (flight.stop, exited.ended_by) {
             (None, None) if exited.code.is_some() => {
                 flight.phase = Phase::Returning;
-                if self.bring_back(n, &exited) {
+                if flight.staging.is_none() || self.bring_back(n, &exited) {
                     self.is_back(n, exited);
                 }
             }
