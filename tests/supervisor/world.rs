@@ -172,10 +172,14 @@ impl Engine {
         (error.cause, error.error)
     }
 
+    /// The most it has held of its own: pages of the program's file are everybody's, and a debug build has many.
     pub(crate) fn supervisor_memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.link.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        field("VmHWM:").saturating_sub(field("RssFile:"))
     }
 }
 
