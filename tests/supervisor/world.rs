@@ -82,11 +82,15 @@ impl Engine {
 
     /// With a supervisor that has other variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+        Self::start_by(&format!("{}exec {} \"$@\"", set.concat(), env!("CARGO_BIN_EXE_fleet")))
+    }
+
+    /// With a supervisor that a script starts.
+    pub(crate) fn start_by(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let exe = dir.path().join("fleet");
-        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
-        let script = format!("#!/bin/sh\n{}exec {} \"$@\"\n", set.concat(), env!("CARGO_BIN_EXE_fleet"));
-        fs::write(&exe, script).unwrap();
+        fs::write(&exe, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let options = LinkOptions { exe, ..options(dir.path()) };
         Self::start_as(dir, &options)
