@@ -46,12 +46,11 @@ impl Engine {
 
 impl Containers {
     fn start(engine: Engine) -> Result<Self, Missing> {
-        match engine {
-            Engine::Docker => {
-                programs(&[("dockerd", "docker.io"), ("docker", "docker.io"), ("unshare", "util-linux")])?
-            }
-            Engine::Podman => programs(&[("podman", "podman"), ("runc", "runc")])?,
-        }
+        let wanted: &[_] = match engine {
+            Engine::Docker => &[("dockerd", "docker.io"), ("docker", "docker.io"), ("unshare", "util-linux")],
+            Engine::Podman => &[("podman", "podman"), ("runc", "runc")],
+        };
+        programs(wanted)?;
         root_for(engine.name())?;
         let busybox = program_path("busybox").filter(|path| image::is_static(path));
         let busybox = busybox.ok_or("there is no static busybox: on Debian, apt-get install busybox-static")?;
