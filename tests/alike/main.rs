@@ -1,0 +1,84 @@
+//! The same everywhere: a table of behaviours, each tried on every kind of host by the built binary, and one cell for
+//! each. `behaviour` what a row is · `column` a host and how its workers are declared · `stage` a workspace there and
+//! the runs in it · `seen` what a run left behind · `rows` the behaviours · `table` how it is printed, and held against
+//! the page of the book that lists them.
+//!
+//! Behaviours that do not disturb each other are tasks of one fleet file, so a host is reached once for all of them. The
+//! others have a workspace of their own. A cell is `ok`, `FAIL`, or `n.a.` where a host cannot have it, with the reason.
+
+mod behaviour;
+mod column;
+mod rows;
+mod seen;
+mod stage;
+mod table;
+
+#[path = "../hosts/mod.rs"]
+mod hosts;
+#[path = "../run/support/journal.rs"]
+#[allow(dead_code, reason = "only what reads records is wanted here")]
+mod journal;
+
+use std::collections::BTreeMap;
+
+use behaviour::{Behaviour, Kind, Tried, Way};
+use column::Column;
+use stage::Stage;
+use table::{Cell, Table};
+
+#[test]
+fn every_host_does_the_same() {
+    let behaviours = rows::all();
+    let mut table = Table::new(&behaviours);
+    std::thread::scope(|scope| {
+        let columns = [Kind::Local].map(|kind| {
+            let behaviours = &behaviours;
+            (
+                kind,
+                scope.spawn(move || hosts::or_left_out(Column::of(kind)).map(|column| column_of(&column, behaviours))),
+            )
+        });
+        for (kind, column) in columns {
+            match column.join() {
+                Ok(Some(cells)) => table.add(kind, cells),
+                Ok(None) => {}
+                Err(_) => panic!("the column {} did not come to its end, see above", kind.name()),
+            }
+        }
+    });
+    println!("{table}");
+    assert_eq!(table.failures(), Vec::<String>::new());
+}
+
+/// Tries all that a host can have.
+fn column_of(column: &Column, behaviours: &[Behaviour]) -> BTreeMap<&'static str, Cell> {
+    let mut cells = BTreeMap::new();
+    let mut together = Vec::new();
+    for behaviour in behaviours {
+        let cell = match (behaviour.reason_against(column.kind), behaviour.way) {
+            (Some(reason), _) => Cell::NotHere(reason),
+            (None, Way::Together { .. }) => {
+                together.push(behaviour);
+                continue;
+            }
+            (None, Way::Alone(try_it)) => Cell::of(try_it(column)),
+            (None, Way::Last) => continue,
+        };
+        cells.insert(behaviour.name, cell);
+    }
+    let tasks: String = together.iter().map(|behaviour| behaviour.tasks()).collect();
+    let stage = rows::prepare(Stage::new(column, &tasks));
+    let seen = stage.run(&["run", "--keep-going"]);
+    for behaviour in together {
+        let Way::Together { judge, .. } = behaviour.way else { continue };
+        cells.insert(behaviour.name, Cell::of(judge(&seen).map(drop).map_err(|why| seen.explained(why))));
+    }
+    cells.insert(rows::NOTHING_LEFT, Cell::of(nothing_left(column)));
+    cells
+}
+
+/// After all of it: no process that bears the mark of the column, and no container that its workers would not want back.
+fn nothing_left(column: &Column) -> Tried {
+    let left = hosts::processes::mentioning(&column.mark);
+    if left.is_empty() { Ok(()) } else { Err(format!("still there: {left:?}")) }
+}
