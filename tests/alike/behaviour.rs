@@ -47,11 +47,6 @@ impl Kind {
             Self::Ssh => "ssh",
         }
     }
-
-    /// Whether a task there works on a copy of what it declared.
-    pub(crate) fn stages(self) -> bool {
-        self != Self::Local
-    }
 }
 
 /// A behaviour that a task or a few show.

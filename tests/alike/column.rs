@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 
 use super::behaviour::Kind;
 use super::hosts::Missing;
 use super::hosts::containers::{Containers, Engine};
+use super::hosts::net::Machine;
 use super::hosts::ssh::Sshd;
 
 #[derive(Clone, Debug)]
@@ -43,10 +45,42 @@ impl Column {
                 Host::Ssh(sshd) => sshd.host(name),
                 Host::Container(containers) => containers.host(),
             };
-            let trust = if matches!(self.host, Host::Container(_)) { "trust = \"local\"\n" } else { "" };
-            let _ = write!(text, "[workers.{name}]\nhost = {host}\nslots = {slots}\n{trust}");
+            let _ = write!(text, "[workers.{name}]\nhost = {host}\nslots = {slots}\n{}", self.trust());
         }
         text
+    }
+
+    /// A worker behind ssh on a machine whose disk takes 4 MiB.
+    pub(crate) fn small() -> Result<String, Missing> {
+        static SMALL: OnceLock<Result<Machine, Missing>> = OnceLock::new();
+        let machine = SMALL.get_or_init(Machine::start).as_ref().map_err(Clone::clone)?;
+        Ok(format!("[workers.small]\nhost = {}\n", machine.host_in(machine.fact("small_directory"))))
+    }
+
+    /// A worker on a host of this kind that is not there.
+    pub(crate) fn nobody(&self) -> String {
+        let host = match self.host {
+            Host::Local => unreachable!("this machine is there"),
+            // Nothing listens on the port of the discard service.
+            Host::Ssh(sshd) => sshd.host("nobody").replace(&format!("port = {}", sshd.port()), "port = 9"),
+            Host::Container(containers) => {
+                containers.host().replace(containers.image(), &format!("sha256:{}", "0".repeat(64)))
+            }
+        };
+        format!("[workers.nobody]\nhost = {host}\n{}", self.trust())
+    }
+
+    /// A worker whose key is not the one that its host has, the key that is expected, and the one that is offered.
+    pub(crate) fn wrong_key(&self) -> Option<(String, String, String)> {
+        let Host::Ssh(sshd) = self.host else { return None };
+        let (own, other) = (sshd.fact("host_fingerprint"), sshd.fact("other_fingerprint"));
+        let host = sshd.host("wrong").replace(own, other);
+        Some((format!("[workers.wrong]\nhost = {host}\n"), other.to_owned(), own.to_owned()))
+    }
+
+    /// What a container must be told so that its tasks are not those of a sandbox.
+    fn trust(&self) -> &'static str {
+        if matches!(self.host, Host::Container(_)) { "trust = \"local\"\n" } else { "" }
     }
 
     /// Beside what every caller has.

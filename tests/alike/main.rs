@@ -26,12 +26,15 @@ use column::Column;
 use stage::Stage;
 use table::{Cell, Table};
 
+/// Hosts that can carry tasks.
+const TRIED: [Kind; 1] = [Kind::Local];
+
 #[test]
 fn every_host_does_the_same() {
     let behaviours = rows::all();
     let mut table = Table::new(&behaviours);
     std::thread::scope(|scope| {
-        let columns = [Kind::Local].map(|kind| {
+        let columns = TRIED.map(|kind| {
             let behaviours = &behaviours;
             (
                 kind,
@@ -42,12 +45,26 @@ fn every_host_does_the_same() {
             match column.join() {
                 Ok(Some(cells)) => table.add(kind, cells),
                 Ok(None) => {}
-                Err(_) => panic!("the column {} did not come to its end, see above", kind.name()),
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         }
     });
     println!("{table}");
     assert_eq!(table.failures(), Vec::<String>::new());
+}
+
+/// `BOOK=write` puts it there.
+#[test]
+fn the_book_has_the_table() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("book/src/design/alike.md");
+    let text = std::fs::read_to_string(&page).expect("the page is there");
+    let (begin, _) = text.split_once("| behaviour |").expect("the page has the table");
+    let want = format!("{begin}{}", table::for_the_book(&rows::all()));
+    if std::env::var_os("BOOK").is_some_and(|how| how == "write") {
+        std::fs::write(page, want).expect("the book is ours");
+    } else {
+        assert!(text == want, "the table is another: BOOK=write cargo test --test alike, and look at the difference");
+    }
 }
 
 /// Tries all that a host can have.

@@ -39,6 +39,7 @@ fn told(value: &impl Debug) -> String {
     format!("{} … {} ({} characters)", &text[..cut(300)], &text[cut(text.len() - 200)..], text.len())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is made for it")]
 pub(crate) fn same<G: Debug + PartialEq<W>, W: Debug>(what: &str, got: G, want: W) -> Tried {
     if got == want { Ok(()) } else { Err(format!("{what} is {}, expected {}", told(&got), told(&want))) }
 }
@@ -110,7 +111,7 @@ impl<'a> Task<'a> {
     }
 
     /// Its result begins and ends like this; what is between differs by host.
-    pub(crate) fn is_like(self, begin: &str, end: &str) -> Judged<'a> {
+    pub(crate) fn ends_like(self, begin: &str, end: &str) -> Judged<'a> {
         let result = self.result();
         let so = result.starts_with(begin) && result.ends_with(end);
         holds(&format!("the result is {result:?}, expected {begin:?} … {end:?}"), so).map(|()| self)

@@ -1,7 +1,7 @@
 //! The table as it is printed: a row for each behaviour, a column for each host, and below it why a cell is not `ok`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::behaviour::{Behaviour, Kind, Tried};
 
@@ -17,6 +17,29 @@ pub(crate) enum Cell {
 pub(crate) struct Table {
     rows: Vec<&'static str>,
     columns: BTreeMap<Kind, BTreeMap<&'static str, Cell>>,
+}
+
+/// The same as it has to be: a row for each behaviour, and below it the reasons.
+pub(crate) fn for_the_book(behaviours: &[Behaviour]) -> String {
+    let names = Kind::ALL.map(Kind::name).join(" | ");
+    let mut text = format!("| behaviour | {names} |\n| --- |{}\n", " --- |".repeat(Kind::ALL.len()));
+    let mut reasons: Vec<&str> = Vec::new();
+    for behaviour in behaviours {
+        let cells = Kind::ALL.map(|kind| {
+            let Some(reason) = behaviour.reason_against(kind) else { return "ok".to_owned() };
+            let known = reasons.iter().position(|other| *other == reason).unwrap_or_else(|| {
+                reasons.push(reason);
+                reasons.len() - 1
+            });
+            format!("n.a. {}", known + 1)
+        });
+        let _ = writeln!(text, "| {} | {} |", behaviour.name, cells.join(" | "));
+    }
+    let reasons = reasons.iter().enumerate().fold(String::new(), |mut text, (n, reason)| {
+        let _ = writeln!(text, "{}. {reason}", n + 1);
+        text
+    });
+    format!("{text}\n{reasons}")
 }
 
 impl Cell {

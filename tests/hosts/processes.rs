@@ -19,10 +19,7 @@ impl Process {
     }
 
     pub(crate) fn kill(&self) {
-        if let Some(pid) = Pid::from_raw(self.pid.cast_signed()) {
-            // It may have ended by itself just before.
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        kill(self.pid);
     }
 
     /// A zombie has no arguments and is none of them.
@@ -32,6 +29,31 @@ impl Process {
         let line = line.strip_suffix(b"\0").unwrap_or(&line);
         Some(Self { pid, name, arguments: line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() })
     }
+}
+
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+        // It may have ended by itself just before.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Who started a process, or took it over since.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// All that a process started and that they started, as far as they live.
+pub(crate) fn below(pid: u32) -> Vec<u32> {
+    let pairs: Vec<(u32, u32)> = all().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(&above) = found.get(next) {
+        found.extend(pairs.iter().filter(|(_, parent)| *parent == above).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
 }
 
 fn all() -> impl Iterator<Item = u32> {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A machine behind ssh, on loopback: ssh.sh PORT [SETENV]. The keys are made here, so whoever has them may log in to this
-# one only. As root it is a process namespace of its own, as another machine would be, and ends as a whole. SETENV is what
-# sshd gives to every session: `NAME=value`, separated by spaces.
+# one only. As root it has processes of its own, as another machine would, and ends as a whole; it was also switched on a day
+# before ours, where the kernel can pretend that. SETENV is what sshd gives to every session: `NAME=value`, separated by
+# spaces.
 . "$(dirname "$0")/keep.sh"
 port=$1
 setenv=${2:-}
@@ -37,7 +38,13 @@ CONF
 space=
 if [ "$(id -u)" = 0 ]; then
   mkdir -p /run/sshd
-  ! makespace --pid --fork --mount-proc || space='unshare --pid --fork --kill-child --mount-proc'
+  for more in '--time --monotonic 100000 --boottime 100000' ''; do
+    # shellcheck disable=SC2086 # no words or several
+    if makespace --pid --fork --mount-proc $more; then
+      space="unshare --pid --fork --kill-child --mount-proc $more"
+      break
+    fi
+  done
 fi
 # shellcheck disable=SC2086 # no words or several
 $space "$sshd" -D -e -f "$state/sshd_config" < /dev/null > "$state/sshd.log" 2>&1 &

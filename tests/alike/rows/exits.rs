@@ -67,11 +67,11 @@ pub(super) const ROWS: &[Behaviour] = &[
     task(
         "a file that is no program",
         "[tasks.garbage]\nrun = './programs/garbage'\ninputs = ['programs/garbage']\n",
-        |seen| seen.task("garbage")?.is_like("fail/transport: could not be started: ", ""),
+        |seen| seen.task("garbage")?.ends_like("fail/transport: could not be started: ", ""),
     ),
     task(
         "a script whose interpreter is nowhere",
         "[tasks.lost]\nrun = './programs/lost'\ninputs = ['programs/lost']\n",
-        |seen| seen.task("lost")?.is_like("fail/transport: could not be started: ", ""),
+        |seen| seen.task("lost")?.ends_like("fail/transport: could not be started: ", ""),
     ),
 ];

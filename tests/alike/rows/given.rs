@@ -136,7 +136,7 @@ pub(super) const ROWS: &[Behaviour] = &[
         |seen| seen.task("below")?.passes_with("here\n"),
     ),
     task("a workdir that is nowhere", "[tasks.away]\nworkdir = 'no/such/folder'\nrun = 'true'\n", |seen| {
-        seen.task("away")?.is_like(
+        seen.task("away")?.ends_like(
             "fail/transport: could not be started: cannot enter the working directory ",
             "/no/such/folder: No such file or directory (os error 2)",
         )
