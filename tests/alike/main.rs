@@ -67,34 +67,45 @@ fn the_book_has_the_table() {
     }
 }
 
-/// Tries all that a host can have.
+/// Tries all that a host can have. What has runs of its own is tried while the shared one goes on.
 fn column_of(column: &Column, behaviours: &[Behaviour]) -> BTreeMap<&'static str, Cell> {
-    let mut cells = BTreeMap::new();
-    let mut together = Vec::new();
+    let (together, alone): (Vec<_>, Vec<_>) = behaviours
+        .iter()
+        .filter(|behaviour| behaviour.reason_against(column.kind).is_none())
+        .partition(|behaviour| matches!(behaviour.way, Way::Together { .. }));
+    let mut cells: BTreeMap<_, _> = std::thread::scope(|scope| {
+        let shared = scope.spawn(|| shared_run(column, &together));
+        let alone = alone.into_iter().filter_map(|behaviour| match behaviour.way {
+            Way::Alone(try_it) => Some((behaviour.name, Cell::of(try_it(column)))),
+            Way::Together { .. } | Way::Last => None,
+        });
+        let alone: Vec<_> = alone.collect();
+        shared.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).into_iter().chain(alone).collect()
+    });
     for behaviour in behaviours {
-        let cell = match (behaviour.reason_against(column.kind), behaviour.way) {
-            (Some(reason), _) => Cell::NotHere(reason),
-            (None, Way::Together { .. }) => {
-                together.push(behaviour);
-                continue;
-            }
-            (None, Way::Alone(try_it)) => Cell::of(try_it(column)),
-            (None, Way::Last) => continue,
-        };
-        cells.insert(behaviour.name, cell);
-    }
-    let tasks: String = together.iter().map(|behaviour| behaviour.tasks()).collect();
-    let stage = rows::prepare(Stage::new(column, &tasks));
-    let seen = stage.run(&["run", "--keep-going"]);
-    for behaviour in together {
-        let Way::Together { judge, .. } = behaviour.way else { continue };
-        cells.insert(behaviour.name, Cell::of(judge(&seen).map(drop).map_err(|why| seen.explained(why))));
+        if let Some(reason) = behaviour.reason_against(column.kind) {
+            cells.insert(behaviour.name, Cell::NotHere(reason));
+        }
     }
     cells.insert(rows::NOTHING_LEFT, Cell::of(nothing_left(column)));
     cells
 }
 
-/// After all of it: no process that bears the mark of the column, and no container that its workers would not want back.
+/// One run of all tasks that do not disturb each other.
+fn shared_run(column: &Column, behaviours: &[&Behaviour]) -> Vec<(&'static str, Cell)> {
+    let tasks: String = behaviours.iter().map(|behaviour| behaviour.tasks()).collect();
+    let stage = rows::prepare(Stage::new(column, &tasks));
+    let seen = stage.run(&["run", "--keep-going"]);
+    let judged = behaviours.iter().filter_map(|behaviour| match behaviour.way {
+        Way::Together { judge, .. } => {
+            Some((behaviour.name, Cell::of(judge(&seen).map(drop).map_err(|why| seen.explained(why)))))
+        }
+        Way::Alone(_) | Way::Last => None,
+    });
+    judged.collect()
+}
+
+/// After all of it: no process that bears the mark of the column.
 fn nothing_left(column: &Column) -> Tried {
     let left = hosts::processes::mentioning(&column.mark);
     if left.is_empty() { Ok(()) } else { Err(format!("still there: {left:?}")) }

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,7 +22,9 @@ pub(crate) struct Stage {
     // Only kept so that it is there until the end.
     _folder: TempDir,
     pub(crate) kind: Kind,
-    pub(crate) workspace: PathBuf,
+    workspace: PathBuf,
+    /// A word by which processes of this workspace are known, `@mark@` in its tasks.
+    pub(crate) mark: String,
     env: Vec<(String, std::ffi::OsString)>,
 }
 
@@ -39,6 +42,7 @@ impl Stage {
     }
 
     pub(crate) fn with_workers(column: &Column, workers: &str, tasks: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = TempDir::new().expect("there is room for a folder");
         let workspace = folder.path().canonicalize().expect("it is there").join("wörk späce");
         fs::create_dir(&workspace).expect("the folder is ours");
@@ -54,8 +58,9 @@ impl Stage {
             env.retain(|(other, _)| other != name);
             env.push((name.into(), value));
         }
-        let stage = Self { _folder: folder, kind: column.kind, workspace, env };
-        let tasks = tasks.replace("@mark@", &column.mark).replace("@kind@", column.kind.name());
+        let mark = format!("{}-{}.", column.mark, COUNT.fetch_add(1, Ordering::Relaxed));
+        let tasks = tasks.replace("@mark@", &mark).replace("@kind@", column.kind.name());
+        let stage = Self { _folder: folder, kind: column.kind, workspace, mark, env };
         stage.file("fleet.toml", format!("version = 1\nname = \"alike\"\nseed = 1\n{workers}{tasks}"))
     }
 

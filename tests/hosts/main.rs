@@ -104,6 +104,12 @@ fn a_machine_is_cut_off_healed_and_loses_its_power() {
     until("it is back", is_in);
     assert_eq!(sleeps(), 1);
 
+    machine.slow();
+    let begin = Instant::now();
+    let sent = says(&machine.ssh("head -c 20000000 /dev/zero").output().unwrap());
+    assert!(sent.len() == 20_000_000 && begin.elapsed() > Duration::from_millis(500), "{:?}", begin.elapsed());
+    machine.fast();
+
     machine.kill_sshd();
     let told = stays.wait().unwrap();
     assert_eq!((told.code(), sleeps()), (Some(255), 1), "the connection ends, and nothing else");

@@ -27,6 +27,15 @@ impl Machine {
         self.0.order("heal");
     }
 
+    /// 25 MB a second go each way, so that what takes a moment takes longer.
+    pub(crate) fn slow(&self) {
+        self.0.order("slow");
+    }
+
+    pub(crate) fn fast(&self) {
+        self.0.order("fast");
+    }
+
     /// No power: it falls silent, and all its processes are gone.
     pub(crate) fn power_off(&self) {
         self.0.order("off");

@@ -2,8 +2,9 @@
 # A machine on a cable of its own: net.sh. A network, a mount and a process namespace with an sshd in it, reached over a
 # pair of virtual interfaces that belongs to no other. Its disk is a file system of its own, so it shares no file with us
 # that a test did not mean to share.
-# Orders: `cut` pulls the cable at its end, so that frames are lost and nobody is told, `heal` puts it back, `off` takes its
-# power (the cable first: a machine without power says no goodbye), `on` gives it back; the disk stays.
+# Orders: `cut` pulls the cable at its end, so that frames are lost and nobody is told, `heal` puts it back, `slow` lets 25 MB
+# a second through each way, `fast` as many as there are, `off` takes its power (the cable first: a machine without power says
+# no goodbye), `on` gives it back; the disk stays.
 . "$(dirname "$0")/keep.sh"
 sshd=$(PATH=$PATH:/usr/sbin command -v sshd)
 [ "$(id -u)" = 0 ] || fail "only root can make network namespaces"
@@ -92,9 +93,19 @@ off() {
 cut_() { within ip link set eth0 down; }
 heal() { within ip link set eth0 up; }
 
+slow() {
+  within tc qdisc add dev eth0 root tbf rate 200mbit burst 256kb latency 100ms
+  tc qdisc add dev "$link" root tbf rate 200mbit burst 256kb latency 100ms
+}
+
+fast() {
+  within tc qdisc del dev eth0 root
+  tc qdisc del dev "$link" root
+}
+
 obey() {
   case $1 in
-    on | off | heal) "$1" ;;
+    on | off | heal | slow | fast) "$1" ;;
     cut) cut_ ;;
     *) echo "no such order: $*"; return 1 ;;
   esac

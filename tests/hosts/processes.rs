@@ -18,6 +18,11 @@ impl Process {
         self.arguments.iter().any(|own| own == argument.as_bytes())
     }
 
+    /// Somewhere in its arguments.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.arguments.iter().any(|argument| String::from_utf8_lossy(argument).contains(text))
+    }
+
     pub(crate) fn kill(&self) {
         kill(self.pid);
     }
@@ -68,9 +73,7 @@ pub(crate) fn with_argument(argument: &str) -> Vec<Process> {
 
 /// Everywhere on this machine, with this somewhere in their arguments.
 pub(crate) fn mentioning(text: &str) -> Vec<Process> {
-    let mentions =
-        |process: &Process| process.arguments.iter().any(|argument| String::from_utf8_lossy(argument).contains(text));
-    all().filter_map(Process::read).filter(mentions).collect()
+    all().filter_map(Process::read).filter(|process| process.mentions(text)).collect()
 }
 
 /// Those that share the network of a process, without itself.

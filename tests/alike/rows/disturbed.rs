@@ -86,21 +86,16 @@ pub(super) const ROWS: &[Behaviour] = &[
         lost(column, |task, _| processes::parent(task).into_iter().collect())
     }),
     alone("what leads to it is killed", |column| {
-        lost(column, |_, engine| processes::below(engine).into_iter().filter(|pid| is_ours(*pid, column)).collect())
+        lost(column, |task, engine| processes::below(engine).into_iter().filter(|pid| *pid != task).collect())
     }),
 ];
-
-/// Whether a process is on the way to the host, and not a task there.
-fn is_ours(pid: u32, column: &Column) -> bool {
-    processes::mentioning(&column.mark).iter().all(|task| task.pid != pid)
-}
 
 /// Kills some while a task runs: its result is lost, and so is the task.
 fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     let stage = Stage::new(column, STAYS);
     let mut run = stage.start(&["run"]);
     run.hears("a", "begun")?;
-    let tasks = processes::mentioning(&column.mark);
+    let tasks = processes::mentioning(&stage.mark);
     same("the tasks", tasks.len(), 1)?;
     let victims = whom(tasks[0].pid, run.pid());
     holds("there is nobody to kill", !victims.is_empty())?;
@@ -110,7 +105,7 @@ fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     seen.exits(9)?;
     holds("it took too long", begin.elapsed() < Duration::from_secs(40))?;
     seen.task("a")?.ends_like("fail/transport: lost: ", "")?;
-    while !processes::mentioning(&column.mark).is_empty() {
+    while !processes::mentioning(&stage.mark).is_empty() {
         holds("the task still runs", begin.elapsed() < Duration::from_secs(40))?;
         std::thread::sleep(Duration::from_millis(10));
     }
