@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::behaviour::{Behaviour, Kind, Tried, alone, task};
 use crate::column::Column;
 use crate::hosts::{or_left_out, processes};
-use crate::seen::{holds, same};
+use crate::seen::holds;
 use crate::stage::Stage;
 
 const OWN_CLOCK: &[(Kind, &str)] = &[
@@ -95,9 +95,11 @@ fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     let stage = Stage::new(column, STAYS);
     let mut run = stage.start(&["run"]);
     run.hears("a", "begun")?;
-    let tasks = processes::mentioning(&stage.mark);
-    same("the tasks", tasks.len(), 1)?;
-    let victims = whom(tasks[0].pid, run.pid());
+    // What a shell has just forked and not yet replaced has its arguments as well.
+    let marked: Vec<u32> = processes::mentioning(&stage.mark).into_iter().map(|process| process.pid).collect();
+    let under = |pid: &u32| processes::parent(*pid).is_some_and(|parent| marked.contains(&parent));
+    let task = marked.iter().find(|pid| !under(pid)).ok_or("the task is not there")?;
+    let victims = whom(*task, run.pid());
     holds("there is nobody to kill", !victims.is_empty())?;
     victims.into_iter().for_each(processes::kill);
     let begin = Instant::now();
