@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::attempt::Capture;
 use super::reuse::{Ground, Looked};
+use super::staged::{self, Set};
 use super::writes::{self, Snapshot};
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
@@ -28,6 +29,10 @@ pub(super) struct Request {
     pub beside: Vec<TaskId>,
     /// What the task depended on when it began, when its result may be reused.
     pub looked: Option<Arc<Looked>>,
+    /// What came back of an attempt that worked on a copy.
+    pub sets: Option<Vec<Set>>,
+    /// Where its scorers find what they read of it.
+    pub scored_folder: PathBuf,
 }
 
 /// What it found.
@@ -59,7 +64,7 @@ impl Judged {
         self.files.iter().map(|(kind, path)| FileFault { kind: *kind, path }).collect()
     }
 
-    fn fault(&mut self, kind: FaultKind, what: impl Into<String>) {
+    pub(super) fn fault(&mut self, kind: FaultKind, what: impl Into<String>) {
         self.files.push((kind, what.into()));
     }
 }
@@ -102,6 +107,9 @@ impl Places<'_> {
 /// The job.
 pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Judged {
     let task = &fleet.tasks[request.task];
+    if let Some(sets) = &request.sets {
+        return judge_staged(task, sets, places, request);
+    }
     let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root(), request), ..Judged::default() };
     artifacts(task, places, &mut judged);
     if let Err(error) = outputs(task, &places.ground.files, &mut judged) {
@@ -119,6 +127,23 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
     if let Some(looked) = &request.looked {
         judged.kept = Some(keep(task, places, looked, request.exit_code, &judged));
     }
+    judged
+}
+
+/// The same for an attempt that worked on a copy: by what came back of it, and by nothing that lies in the workspace.
+fn judge_staged(task: &Task, sets: &[Set], places: &Places<'_>, request: &Request) -> Judged {
+    let mut judged = Judged::default();
+    match staged::lay_for_scorers(task, sets, places.store, &request.scored_folder) {
+        Ok(root) => {
+            let root = root.as_ref().unwrap_or(places.root());
+            judged.records = scored(scorer::scorers_of(task), root, request);
+        }
+        Err(error) => judged.error = Some(error),
+    }
+    // What is left of it goes with the run.
+    let _ = std::fs::remove_dir_all(&request.scored_folder);
+    staged::take_in(task, sets, places, &mut judged);
+    judged.kept = request.looked.as_ref().map(|looked| staged::kept(task, looked));
     judged
 }
 

@@ -8,7 +8,7 @@ use super::environment::{Environments, Variables};
 use super::launch::{cwd, search_path};
 use crate::id::TaskId;
 use crate::model::task::is_glob;
-use crate::model::{Fleet, Task};
+use crate::model::{Fleet, Host, Task, Worker};
 use crate::store::Root;
 use crate::store::scan::{Scan, ScanError};
 
@@ -61,6 +61,11 @@ pub(super) fn lacking(fleet: &Fleet, task: &Task, root: &Root, environments: &mu
             };
             found.push(Lacking { field: "required_env", index, why: format!("the required variable `{name}` {why}") });
         }
+    }
+    // Elsewhere the host is asked, when it is reached.
+    let here = |worker: &Worker| worker.host == Host::Local;
+    if !fleet.workers.values().any(here) {
+        return found;
     }
     let cwd = cwd(fleet, task);
     for (index, tool) in task.tools.iter().enumerate() {

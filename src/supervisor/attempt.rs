@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::frame::{self, EndedBy, Exited, Spawn, Started, Stream, Streams, WINDOW_BYTES};
 use super::sys::{self, Reaped, Watch};
@@ -66,7 +66,7 @@ pub(super) struct Ended {
 
 #[derive(Debug)]
 struct Pipe {
-    fd: Rc<OwnedFd>,
+    fd: Arc<OwnedFd>,
     /// It delivered a full read lately, so there may be enough for a splice.
     bulk: bool,
     grown: bool,
@@ -279,5 +279,5 @@ fn full(out: &Outbox) -> bool {
 fn pipe() -> io::Result<(Pipe, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
-    Ok((Pipe { fd: Rc::new(read), bulk: false, grown: false }, write))
+    Ok((Pipe { fd: Arc::new(read), bulk: false, grown: false }, write))
 }

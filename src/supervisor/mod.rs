@@ -3,7 +3,7 @@
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
 //! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `stage` attempts
-//! that work on a copy · `wire` buffers and
+//! that work on a copy · `guard` the supervisor's parent where the engine is not · `program` this program, to be started again · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
 
@@ -12,7 +12,9 @@ mod clock;
 mod disposition;
 pub mod exits;
 pub mod frame;
+mod guard;
 mod process;
+pub mod program;
 mod serve;
 mod spawn;
 pub(crate) mod stage;
@@ -22,5 +24,6 @@ mod terminal;
 pub(crate) mod wire;
 
 pub use disposition::{is_ignored, outlive_file_size_limit};
+pub use guard::guard;
 pub use serve::serve;
 pub use terminal::Keys;

@@ -316,8 +316,14 @@ impl Server {
             }
             Kind::Stage | Kind::Content | Kind::Fetch | Kind::Release => self.obey_staged(kind, number, body)?,
             // What only a supervisor says.
-            Kind::Started | Kind::Output | Kind::Exited | Kind::NotStarted => {}
-            Kind::Beating | Kind::Lacks | Kind::Collected | Kind::Gives => {}
+            Kind::Started
+            | Kind::Output
+            | Kind::Exited
+            | Kind::NotStarted
+            | Kind::Beating
+            | Kind::Lacks
+            | Kind::Collected
+            | Kind::Gives => {}
         }
         Ok(())
     }
