@@ -1,4 +1,4 @@
-//! Starts `fleet`: the supervisor when asked for it, else the command line. Holds what is left when all else fails.
+//! Starts `fleet`: the supervisor or a part of it when asked for that, else the command line. Holds what is left when all else fails.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     match words.next().as_deref().and_then(OsStr::to_str) {
         Some("supervise") => return fleet::supervisor::serve(),
+        Some("confine") => return fleet::supervisor::confine(),
         Some("guard") => return guard(words),
         Some("host-key") => {
             fleet::host::host_key::answer(&words.filter_map(|word| word.into_string().ok()).collect::<Vec<_>>());

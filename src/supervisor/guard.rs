@@ -3,7 +3,7 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use super::{program, sweep, sys};
+use super::{PROGRAM_VARIABLE, program, sweep, sys};
 
 /// Runs `fleet supervise` on our own standard input and output until it ends.
 #[must_use]
@@ -12,7 +12,14 @@ pub fn guard() -> ExitCode {
     let started = program::again().and_then(|words| {
         // Without it, what a killed supervisor leaves is init's; in a container that is us.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-        Command::new(&words[0]).args(&words[1..]).arg("supervise").stdin(Stdio::inherit()).spawn()
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("supervise").stdin(Stdio::inherit());
+        if let [_, _, ..] = &*words {
+            // What the supervisor starts of us has no way of its own to know of the loader.
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            command.env(PROGRAM_VARIABLE, serde_json::to_string(&words)?);
+        }
+        command.spawn()
     });
     let ended = started.and_then(|mut supervisor| supervisor.wait());
     sweep::everything();
