@@ -50,11 +50,11 @@ impl Column {
         text
     }
 
-    /// A worker behind ssh on a machine whose disk takes 4 MiB.
-    pub(crate) fn small() -> Result<String, Missing> {
+    /// A worker behind ssh whose files are on the small disk of a machine.
+    pub(crate) fn small() -> Result<(String, &'static Machine), Missing> {
         static SMALL: OnceLock<Result<Machine, Missing>> = OnceLock::new();
         let machine = SMALL.get_or_init(Machine::start).as_ref().map_err(Clone::clone)?;
-        Ok(format!("[workers.small]\nhost = {}\n", machine.host_in(machine.fact("small_directory"))))
+        Ok((format!("[workers.small]\nhost = {}\n", machine.host_in(machine.fact("small_directory"))), machine))
     }
 
     /// A worker on a host of this kind that is not there.

@@ -32,11 +32,11 @@ pub(crate) struct Task<'a> {
 /// Long values are told by their two ends.
 fn told(value: &impl Debug) -> String {
     let text = format!("{value:?}");
-    if text.len() < 600 {
+    if text.len() < 400 {
         return text;
     }
     let cut = |from: usize| (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-    format!("{} … {} ({} characters)", &text[..cut(300)], &text[cut(text.len() - 200)..], text.len())
+    format!("{} … {} ({} characters)", &text[..cut(200)], &text[cut(text.len() - 100)..], text.len())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what is compared is made for it")]

@@ -36,6 +36,11 @@ impl Machine {
         self.0.order("fast");
     }
 
+    /// 4 MiB are free on its small disk from now on.
+    pub(crate) fn tight(&self) {
+        self.0.order("tight");
+    }
+
     /// No power: it falls silent, and all its processes are gone.
     pub(crate) fn power_off(&self) {
         self.0.order("off");
@@ -73,7 +78,7 @@ impl Machine {
         self.fact("holder").parse().expect("a number")
     }
 
-    /// `address`, `user`, `identity`, `known_hosts`, `host_fingerprint`, `working_directory`, `small_directory` (of 4 MiB),
+    /// `address`, `user`, `identity`, `known_hosts`, `host_fingerprint`, `working_directory`, `small_directory` (see [`Machine::tight`]),
     /// `log`.
     pub(crate) fn fact(&self, name: &str) -> &str {
         self.0.fact(name)

@@ -4,7 +4,7 @@
 # that a test did not mean to share.
 # Orders: `cut` pulls the cable at its end, so that frames are lost and nobody is told, `heal` puts it back, `slow` lets 25 MB
 # a second through each way, `fast` as many as there are, `off` takes its power (the cable first: a machine without power says
-# no goodbye), `on` gives it back; the disk stays.
+# no goodbye), `on` gives it back; the disk stays. `tight` leaves 4 MiB free on a second disk, its small one.
 . "$(dirname "$0")/keep.sh"
 sshd=$(PATH=$PATH:/usr/sbin command -v sshd)
 [ "$(id -u)" = 0 ] || fail "only root can make network namespaces"
@@ -20,8 +20,8 @@ within() { nsenter --target "$holder" --net --mount -- "$@"; }
 
 # Who holds the namespaces while the machine is off.
 unshare --net --mount --propagation private sh -c "
-  mkdir '$state/disk' && mount -t tmpfs -o size=256m tmpfs '$state/disk' && mkdir '$state/disk/work' '$state/disk/small' &&
-  mount -t tmpfs -o size=4m tmpfs '$state/disk/small' && : > '$state/held' && exec sleep 2147483" < /dev/null > /dev/null 2>&1 &
+  mkdir '$state/disk' && mount -t tmpfs -o size=1g tmpfs '$state/disk' && mkdir '$state/disk/work' '$state/disk/small' &&
+  mount -t tmpfs -o size=256m tmpfs '$state/disk/small' && : > '$state/held' && exec sleep 2147483" < /dev/null > /dev/null 2>&1 &
 holder=$!
 until_so 10 test -e "$state/held" || fail "no namespaces"
 
@@ -103,9 +103,14 @@ fast() {
   tc qdisc del dev "$link" root
 }
 
+tight() {
+  used=$(within df -k "$state/disk/small" | awk 'NR == 2 { print $3 }')
+  within mount -o "remount,size=$((used + 4096))k" "$state/disk/small"
+}
+
 obey() {
   case $1 in
-    on | off | heal | slow | fast) "$1" ;;
+    on | off | heal | slow | fast | tight) "$1" ;;
     cut) cut_ ;;
     *) echo "no such order: $*"; return 1 ;;
   esac

@@ -45,16 +45,18 @@ pub(super) const ROWS: &[Behaviour] = &[
     })
     .not_on(OWN_CLOCK),
     alone("inputs that its disk cannot take", |column| {
-        let Some(stage) = on_a_small_disk(column, "[tasks.a]\nrun = 'wc -c big'\ninputs = ['big']\n") else { return Ok(()) };
-        let seen = stage.file("big", noise(8 << 20)).run(&["run"]);
+        let tasks = "[tasks.a]\nrun = 'wc -c big'\ninputs = ['big']\n";
+        let Some(stage) = on_a_small_disk(column, tasks)? else { return Ok(()) };
+        let seen = stage.file("big", noise(8 << 20)).run(&["run", "a"]);
         seen.exits(9)?;
         seen.task("a")?.ends_like("fail/transport: ", "No space left on device (os error 28)").map(drop)
     })
     .not_on(NO_SMALL_DISK),
     alone("a task that fills its disk", |column| {
-        let tasks = "[tasks.a]\nsh = 'head -c 8388608 /dev/zero > big'\n[tasks.b]\nsh = 'head -c 3000000 /dev/zero > big; wc -c < big'\nneeds = [{ task = 'a' }]\nalways = true\n";
-        let Some(stage) = on_a_small_disk(column, tasks) else { return Ok(()) };
-        let seen = stage.run(&["run", "--keep-going"]);
+        let tasks = "[tasks.a]\nsh = 'head -c 8388608 /dev/zero > big'\n\
+                     [tasks.b]\nsh = 'head -c 3000000 /dev/zero > big; wc -c < big'\nneeds = ['a']\nalways = true\n";
+        let Some(stage) = on_a_small_disk(column, tasks)? else { return Ok(()) };
+        let seen = stage.run(&["run", "--keep-going", "a", "b"]);
         seen.exits(1)?;
         seen.task("a")?.is("fail/task: exit code 1")?;
         // What it wrote is gone with it.
@@ -82,9 +84,7 @@ pub(super) const ROWS: &[Behaviour] = &[
         Ok(())
     })
     .not_on(NO_KEY),
-    alone("its supervisor is killed", |column| {
-        lost(column, |task, _| processes::parent(task).into_iter().collect())
-    }),
+    alone("its supervisor is killed", |column| lost(column, |task, _| processes::parent(task).into_iter().collect())),
     alone("what leads to it is killed", |column| {
         lost(column, |task, engine| processes::below(engine).into_iter().filter(|pid| *pid != task).collect())
     }),
@@ -114,8 +114,13 @@ fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     Ok(())
 }
 
-fn on_a_small_disk(column: &Column, tasks: &str) -> Option<Stage> {
-    or_left_out(Column::small()).map(|workers| Stage::with_workers(column, &workers, tasks))
+/// On a machine that has been used before, and has 4 MiB left.
+fn on_a_small_disk(column: &Column, tasks: &str) -> Result<Option<Stage>, String> {
+    let Some((workers, machine)) = or_left_out(Column::small()) else { return Ok(None) };
+    let stage = Stage::with_workers(column, &workers, &format!("{tasks}[tasks.first]\nrun = 'true'\n"));
+    stage.run(&["run", "first"]).exits(0)?;
+    machine.tight();
+    Ok(Some(stage))
 }
 
 /// Bytes that no compression makes fewer.

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::behaviour::{Behaviour, task};
+use crate::behaviour::{Behaviour, Kind, task};
 use crate::seen::{holds, same};
 
 const MADE: &str = r#"
@@ -24,7 +24,7 @@ scorers = [
 "#;
 
 /// The keys of the receipt of a task that passed, printed, and made something, in their order.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "run_id",
     "task_id",
     "worker_id",
@@ -48,6 +48,7 @@ const KEYS: [&str; 23] = [
     "usage",
     "log",
     "fleet_version",
+    "journal_seq",
 ];
 
 fn judged(kind: &'static str) -> impl Fn(&crate::seen::Seen) -> Result<crate::seen::Task<'_>, String> {
@@ -93,8 +94,10 @@ pub(super) const ROWS: &[Behaviour] = &[
         |seen| {
             let task = seen.task("full")?.is("pass")?;
             let keys: Vec<&str> = task.receipt.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-            let keys: Vec<&str> = keys.into_iter().filter(|key| !["journal_seq"].contains(key)).collect();
-            same("they", keys, KEYS.to_vec())?;
+            // Only a container has an image.
+            let image = matches!(seen.kind, Kind::Docker | Kind::Podman).then_some("image");
+            let want = KEYS.into_iter().flat_map(|key| [Some(key), image.filter(|_| key == "host")]).flatten();
+            same("they", keys, want.collect::<Vec<_>>())?;
             Ok(task)
         },
     ),

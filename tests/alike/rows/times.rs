@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Behaviour] = &[
         seen.task("a")?.is("skip: interrupted").map(drop)
     }),
     alone("fail_fast cancels what runs", |column| {
-        let tasks = POLITE.to_owned() + "[tasks.fails]\nsh = 'sleep 1; exit 1'\n[policies]\nfail_fast = true\n";
+        let tasks = POLITE.to_owned() + "[tasks.fails]\nsh = 'sleep 2; exit 1'\n[policies]\nfail_fast = true\n";
         let stage = Stage::new(column, &tasks);
         let seen = stage.run(&["run"]);
         seen.exits(1)?;
@@ -84,10 +84,10 @@ pub(super) const ROWS: &[Behaviour] = &[
         seen.task("a")?.is("skip: cancelled by fail_fast, because `fails` failed")?.says_both().map(drop)
     }),
     alone("the time of a whole run", |column| {
-        let stage = Stage::new(column, &format!("{POLITE}[policies]\ntimeout = '4s'\n"));
+        let stage = Stage::new(column, &format!("{POLITE}[policies]\ntimeout = '8s'\n"));
         let seen = stage.run(&["run"]);
         seen.exits(8)?;
-        seen.task("a")?.is("skip: cancelled, because the run's timeout of 4s was over")?.says_both().map(drop)
+        seen.task("a")?.is("skip: cancelled, because the run's timeout of 8s was over")?.says_both().map(drop)
     }),
     alone("a run that is killed leaves nothing", |column| {
         let stage = Stage::new(column, DEAF);
