@@ -87,6 +87,7 @@ fn a_machine_that_is_lost_while_inputs_go_there() {
 fn a_machine_that_is_lost_while_a_task_runs() {
     for (way, lose) in WAYS {
         let Some(world) = World::new(RUNS) else { return };
+        world.reach_both();
         let run = world.start();
         let victim = world.where_it_runs();
         let begin = Instant::now();
@@ -149,7 +150,7 @@ fn a_result_that_comes_late_never_counts() {
         [tasks.a]
         sh = """
         echo begun # @mark@
-        if [ $FLEET_ATTEMPT = 1 ]; then sleep 2; echo late > made.txt; exit 0; fi
+        if [ $FLEET_ATTEMPT = 1 ]; then sleep 0.8; echo late > made.txt; exit 0; fi
         while [ ! -e /tmp/@mark@.go ]; do sleep 0.05; done
         echo in time > made.txt
         """
@@ -158,18 +159,23 @@ fn a_result_that_comes_late_never_counts() {
     ) else {
         return;
     };
+    world.reach_both();
     let run = world.start();
     let victim = world.where_it_runs();
     world.machines[victim].cut();
     world.until("it runs elsewhere", || world.runs_on(1 - victim));
     world.machines[victim].heal();
-    // Time for what was under way to arrive.
-    std::thread::sleep(LEASE);
+    // What was under way is sent again, after a pause that is longer the longer the cable was out.
+    let late = |record: &serde_json::Value| record["event"]["extra"]["late"] == true;
+    world.until("it is on record", || world.records().iter().any(late));
     assert!(!world.path("made.txt").exists(), "a late output was brought back");
     world.go();
     let seen = run.ends();
     seen.done_elsewhere_once(victim, "a");
     assert_eq!(world.read("made.txt"), "in time\n");
+    let late: Vec<_> = seen.records.iter().filter(|record| late(record)).collect();
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert_eq!((&late[0]["event"]["task_id"], &late[0]["event"]["extra"]["attempt"]), (&"a".into(), &1.into()));
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(crate) struct Seen {
     /// None when it hung and was killed.
     pub(crate) code: Option<i32>,
     pub(crate) said: String,
+    pub(crate) records: Vec<Value>,
     receipts: Vec<Value>,
 }
 
@@ -115,6 +116,13 @@ impl World {
         assert_eq!(status, Some(0), "{}", self.said());
     }
 
+    /// What is on record of the latest run so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let runs = fs::read_dir(self.path(".fleet/runs")).into_iter().flatten();
+        let run = runs.filter_map(|run| Some(run.ok()?.path())).max();
+        run.map(|run| journal::read(&run)).unwrap_or_default()
+    }
+
     /// What a machine holds of ours.
     pub(crate) fn bytes_on(&self, machine: usize) -> u64 {
         let machine = &self.machines[machine];
@@ -183,10 +191,9 @@ impl Living<'_> {
     pub(crate) fn ends(self) -> Seen {
         let world = self.world;
         let code = self.status();
-        let runs = fs::read_dir(world.path(".fleet/runs")).into_iter().flatten();
-        let run = runs.filter_map(|run| Some(run.ok()?.path())).max();
-        let receipts = run.map(|run| journal::receipts(&journal::read(&run))).unwrap_or_default();
-        Seen { code, said: world.said(), receipts }
+        let records = world.records();
+        let receipts = journal::receipts(&records);
+        Seen { code, said: world.said(), records, receipts }
     }
 }
 
