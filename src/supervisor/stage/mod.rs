@@ -93,7 +93,7 @@ impl Stages {
         let (cas, max, root) = (place.cas(), place.cache_bytes, place.root().to_owned());
         let mut porter = Porter::new(wake);
         porter.put(0, move || {
-            aged::trim(&cas, max);
+            let _ = aged::trim(&cas, max);
             // Who wants nothing kept wants no programs kept either.
             if max == 0 {
                 Place::remove_other_programs(&root);
