@@ -142,10 +142,10 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
             Ok(()) => break,
             Err(error) => error,
         };
-        if ask(engine, &["container", "inspect", &filler]).is_ok() {
+        if ask(engine, &["container", "inspect", &helper]).is_ok() {
             if begin.elapsed() > FILL_MAX {
                 // Who made it died over it.
-                let _ = ask(engine, &["rm", "--force", &filler]);
+                let _ = ask(engine, &["rm", "--force", &helper]);
             }
         } else if begin.elapsed() > FILL_MAX.mul_f32(1.5) || !error.is_taken() {
             return Err(error.about(engine, &CANNOT_FILL));
@@ -156,7 +156,7 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
         let label = format!("{LABEL_PROGRAM}={}", bundle.name);
         ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(|error| error.about(engine, &CANNOT_FILL))
     });
-    let _ = ask(engine, &["rm", "--force", &filler]);
+    let _ = ask(engine, &["rm", "--force", &helper]);
     filled.map(|_| Some(bundle.bytes()))
 }
 
