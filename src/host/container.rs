@@ -132,31 +132,31 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
     let volume = volume(bundle);
     // The second one says that the first is whole.
     let whole = format!("{volume}-whole");
-    let filler = format!("fleet-fill-{}", bundle.name);
+    let helper = format!("fleet-fill-{}", bundle.name);
     let begin = Instant::now();
     loop {
         if ask(engine, &["volume", "inspect", &volume, &whole]).is_ok() {
             return Ok(None);
         }
-        let error = match take_filler(engine, (site, image, bundle), (&volume, &filler)) {
+        let error = match take_filler(engine, (site, image, bundle), (&volume, &helper)) {
             Ok(()) => break,
             Err(error) => error,
         };
-        if ask(engine, &["container", "inspect", &filler]).is_ok() {
+        if ask(engine, &["container", "inspect", &helper]).is_ok() {
             if begin.elapsed() > FILL_MAX {
                 // Who made it died over it.
-                let _ = ask(engine, &["rm", "--force", &filler]);
+                let _ = ask(engine, &["rm", "--force", &helper]);
             }
         } else if begin.elapsed() > FILL_MAX.mul_f32(1.5) || !error.is_taken() {
             return Err(error.about(engine, &CANNOT_FILL));
         }
         thread::sleep(FILL_PAUSE);
     }
-    let filled = fill(engine, image, bundle, (&volume, &filler)).and_then(|()| {
+    let filled = fill(engine, image, bundle, (&volume, &helper)).and_then(|()| {
         let label = format!("{LABEL_PROGRAM}={}", bundle.name);
         ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(|error| error.about(engine, &CANNOT_FILL))
     });
-    let _ = ask(engine, &["rm", "--force", &filler]);
+    let _ = ask(engine, &["rm", "--force", &helper]);
     filled.map(|_| Some(bundle.bytes()))
 }
 

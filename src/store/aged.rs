@@ -21,6 +21,7 @@ pub fn note_use(file: &File) {
 }
 
 /// Makes what is below a folder fit its bound; says how many bytes went and how many are left.
+#[must_use]
 pub fn trim(folder: &Path, max: u64) -> (u64, u64) {
     let mut files = Vec::new();
     for entry in WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {

@@ -93,7 +93,7 @@ impl Stages {
         let (cas, max, root) = (place.cas(), place.cache_bytes, place.root().to_owned());
         let mut porter = Porter::new(wake);
         porter.put(0, move || {
-            aged::trim(&cas, max);
+            let _ = aged::trim(&cas, max);
             // Who wants nothing kept wants no programs kept either.
             if max == 0 {
                 Place::remove_other_programs(&root);
@@ -346,9 +346,9 @@ impl Stages {
         self.porter.is_idle() && self.outgoing.is_empty()
     }
 
-    /// Removes the folders of all attempts; for when no process lives any more.
+    /// Removes everything of this run; for when no process lives any more.
     pub(super) fn leave(&self) {
-        lay::remove_all(&self.place.attempts());
+        lay::remove_all(self.place.state());
     }
 }
 
