@@ -5,7 +5,7 @@
 //! `confine` what holds a task, `trial` what could on this machine · `group` control groups · `secrets` values as
 //! private files · `owner` what a dead supervisor left outside of the state directory · `stage` attempts that work on a
 //! copy · `guard` the supervisor's parent where the engine is not · `program` this program, to be started again ·
-//! `clock` the time that limits count ·
+//! `underway` spawns that have begun · `clock` the time that limits count ·
 //! `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
@@ -29,6 +29,7 @@ pub(crate) mod sweep;
 mod sys;
 mod terminal;
 pub mod trial;
+mod underway;
 pub(crate) mod wire;
 
 pub use confine::{PROGRAM_VARIABLE, confine};

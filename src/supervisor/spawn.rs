@@ -21,6 +21,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use super::confine::{Confiner, Held, Task};
 use super::frame::{NotStarted, NotStartedCause, Spawn};
 use super::sys;
+use super::underway::Underway;
 
 /// Two threads fill two cores; beyond a few, spawns wait for the kernel's locks and not for a thread.
 const THREADS_MAX: usize = 8;
@@ -320,6 +321,7 @@ pub(super) fn posix_spawn(argv: &[CString], env: &[&CStr], cwd: &CStr, fds: &[i3
     let mut attributes = Attributes::new(reset)?;
     let mut actions = Actions::new(cwd, fds)?;
     let mut pid = 0;
+    let _underway = Underway::begin();
     // SAFETY: both arrays end with a null pointer and point at C strings that outlive the call; posix_spawn does not
     // write through them, the `mut` is the C signature's. The attribute and action objects are initialised.
     let error = unsafe {

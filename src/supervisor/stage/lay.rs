@@ -15,6 +15,7 @@ use crate::store::copy::{self, CopyError};
 use crate::store::outputs;
 use crate::store::{Files, Root, Scan, ScanError, aged};
 use crate::supervisor::frame::{Collect, Collected};
+use crate::supervisor::underway;
 
 /// The copy, in the attempt's folder.
 pub(super) const COPY: &str = "ws";
@@ -48,6 +49,9 @@ pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef]) -> Result<(), L
             made = Some(parent);
         }
         put(&copy.join(path), cas, entry)?;
+    }
+    if entries.iter().any(|entry| entry.mode.is_some_and(Mode::is_executable)) {
+        underway::wait_for_begun();
     }
     Ok(())
 }
