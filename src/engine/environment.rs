@@ -138,7 +138,7 @@ impl Environments {
 
     /// A shared environment as the supervisor is told of it; its id is its index.
     pub(crate) fn frame(&self, index: usize) -> Env {
-        Env { id: u32::try_from(index).unwrap_or(u32::MAX), vars: self.shared[index].clone() }
+        Env { id: u32::try_from(index).unwrap_or(u32::MAX), vars: self.shared[index].clone(), host: Vec::new() }
     }
 
     /// Of what a `pass_env` list and the base list let through, what a result depends on, sorted by name.

@@ -109,6 +109,7 @@ impl Link {
             run: options.run.clone(),
             state_dir: text(&options.state_dir)?,
             exit_log: text(&options.exit_log)?,
+            place: None,
         };
         link.put(Kind::Hello, 0, &hello)?;
         for fd in [link.as_fd(), link.write_fd()] {

@@ -11,7 +11,7 @@ const PIECE_BYTES: usize = 128 << 10;
 
 /// Why a copy failed, by the side it failed on.
 #[derive(Debug)]
-pub(super) enum CopyError {
+pub(crate) enum CopyError {
     Read(io::Error),
     Write(io::Error),
 }
@@ -26,7 +26,7 @@ impl From<CopyError> for io::Error {
 
 /// Fills an empty file with the bytes of another. Both then share their blocks where the file system can do that, and
 /// neither is changed by a write to the other.
-pub(super) fn file(from: &mut File, to: &mut File) -> Result<(Digest, u64), CopyError> {
+pub(crate) fn file(from: &mut File, to: &mut File) -> Result<(Digest, u64), CopyError> {
     if clone(from, to) {
         to.rewind().map_err(CopyError::Write)?;
         return pour(to, &mut io::sink());
@@ -35,7 +35,7 @@ pub(super) fn file(from: &mut File, to: &mut File) -> Result<(Digest, u64), Copy
 }
 
 /// Copies whatever can be read, hashing it on its way.
-pub(super) fn pour(from: &mut impl Read, to: &mut impl Write) -> Result<(Digest, u64), CopyError> {
+pub(crate) fn pour(from: &mut impl Read, to: &mut impl Write) -> Result<(Digest, u64), CopyError> {
     let mut hasher = Hasher::default();
     let mut piece = vec![0; PIECE_BYTES];
     loop {

@@ -9,7 +9,7 @@
 mod ahead;
 pub mod beneath;
 pub mod check;
-mod copy;
+pub(crate) mod copy;
 pub mod files;
 pub mod gc;
 mod get;

@@ -4,11 +4,15 @@
 //! Unknown kinds are skipped within a version; a body over [`BODY_BYTES_MAX`] ends the connection.
 //! Knows nothing of pipes or processes: bytes in, values out.
 
+mod staged;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use staged::{Collect, Collected, DIGESTS_MAX, ENTRIES_MAX, Facts, Place, Stage, Staged, Wanted};
+
 /// Version of everything in this file; both sides must agree on it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 12;
 /// The longest body either side may send.
@@ -29,15 +33,25 @@ pub enum Kind {
     Suspend = 7,
     Resume = 8,
     Bye = 9,
+    /// The engine lives. Answered with `Beating`.
+    Beat = 10,
+    Stage = 11,
+    Content = 12,
+    Fetch = 13,
+    Release = 14,
     Started = 16,
     Output = 17,
     Exited = 18,
     NotStarted = 19,
+    Beating = 20,
+    Lacks = 21,
+    Collected = 22,
+    Gives = 23,
 }
 
 impl Kind {
     /// Every kind there is; the tests walk it.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 22] = [
         Self::Hello,
         Self::Env,
         Self::Spawn,
@@ -47,10 +61,19 @@ impl Kind {
         Self::Suspend,
         Self::Resume,
         Self::Bye,
+        Self::Beat,
+        Self::Stage,
+        Self::Content,
+        Self::Fetch,
+        Self::Release,
         Self::Started,
         Self::Output,
         Self::Exited,
         Self::NotStarted,
+        Self::Beating,
+        Self::Lacks,
+        Self::Collected,
+        Self::Gives,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -84,13 +107,21 @@ pub struct Hello {
     pub state_dir: String,
     /// Absolute path of the exit log to append to.
     pub exit_log: String,
+    /// For a host whose files are not the run's: state and exit log are then below the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// The supervisor's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     pub version: u32,
     pub pid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
+    /// Why it cannot serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A base environment, sent once and named by its id from then on.
@@ -98,6 +129,9 @@ pub struct Welcome {
 pub struct Env {
     pub id: u32,
     pub vars: Vec<(String, String)>,
+    /// Names that are taken from the host's own environment, a `*` at the end for any ending; `vars` come over them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host: Vec<String>,
 }
 
 /// How the task's stdout and stderr reach us.
@@ -114,7 +148,8 @@ pub enum Streams {
 /// What to start, and how long it may take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spawn {
-    /// `argv[0]` is an absolute path.
+    /// `argv[0]` is an absolute path; for a staged attempt it may be a name that is looked for on its PATH, or a path
+    /// below its folder.
     pub argv: Vec<String>,
     /// Absolute path.
     pub cwd: String,
@@ -137,6 +172,9 @@ pub struct Spawn {
     pub grace_ms: u64,
     /// `task.attempt`, for the exit log.
     pub label: String,
+    /// It works in its copy; nothing means in the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
     /// What holds it besides the session; nothing means nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confine: Option<Box<Confine>>,
@@ -282,6 +320,8 @@ pub enum FrameError {
     Body { kind: Kind, error: serde_json::Error },
     #[error("the other side speaks version {0} of the supervisor protocol, this one {VERSION}")]
     Version(u32),
+    #[error("{0}")]
+    Piece(String),
     #[error("the first frame is not a greeting")]
     NoHello,
 }

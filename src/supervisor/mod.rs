@@ -2,7 +2,8 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
-//! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
+//! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `stage` attempts
+//! that work on a copy · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
 
@@ -14,6 +15,7 @@ pub mod frame;
 mod process;
 mod serve;
 mod spawn;
+pub(crate) mod stage;
 pub(crate) mod sweep;
 mod sys;
 mod terminal;

@@ -2,10 +2,11 @@
 //! all frames that came, all children that ended and all pipes that have something, and then writes once.
 //! `attempt` holds what one attempt knows, `sweep` finds what it left behind.
 
+mod staged;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,8 +15,11 @@ use rustix::process::Signal;
 use super::attempt::{Attempt, Ended};
 use super::clock::RunClock;
 use super::exits::{self, Entry, Exit, ExitLog};
-use super::frame::{self, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn};
+use super::frame::{
+    self, Collect, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn,
+};
 use super::spawn::{BaseEnv, Done, Job, Spawner};
+use super::stage::Stages;
 use super::sweep::{self, Orphans};
 use super::sys::{self, Waited, Watch, Whose};
 use super::wire::{Inbox, Outbox};
@@ -48,6 +52,9 @@ pub fn serve() -> ExitCode {
     let result = Server::new().and_then(|mut server| {
         let result = server.run();
         server.end_now();
+        if let Some(stages) = &server.stages {
+            stages.leave();
+        }
         result
     });
     match result {
@@ -82,6 +89,14 @@ struct Server {
     orphans: bool,
     next_look_ms: u64,
     leaving: bool,
+    /// Copies of attempts, on a host whose files are not the run's.
+    stages: Option<Stages>,
+    /// What is to be looked for when an attempt's process has ended.
+    collects: BTreeMap<u32, Collect>,
+    /// Silence of the engine that ends everything.
+    lease_ms: Option<u64>,
+    /// When the engine was last heard.
+    heard_ms: u64,
     /// Attempts to be told in this turn that they end.
     to_term: BTreeSet<u32>,
 }
@@ -121,6 +136,10 @@ impl Server {
             orphans: false,
             next_look_ms: 0,
             leaving: false,
+            stages: None,
+            collects: BTreeMap::new(),
+            lease_ms: None,
+            heard_ms: sys::monotonic_ms(),
             to_term: BTreeSet::new(),
         })
     }
@@ -157,6 +176,7 @@ impl Server {
                 let _ = rustix::io::read(self.spawner.wake_fd(), &mut [0; 8]);
             }
             self.take_started(&mut done);
+            self.carry();
             self.reap();
             for (watch, (number, index)) in watches[4..].iter().zip(&whose) {
                 if watch.ready() {
@@ -165,8 +185,14 @@ impl Server {
             }
             self.finish()?;
             self.enforce_limits();
+            self.carry();
             self.say()?;
-            if self.leaving && self.attempts.is_empty() && self.outbox.is_empty() {
+            if self.lease_is_over(now_ms) {
+                eprintln!("fleet supervisor: the engine was silent for longer than its lease");
+                return Ok(());
+            }
+            let staged = self.stages.as_ref().is_none_or(Stages::is_idle);
+            if self.leaving && self.attempts.is_empty() && self.outbox.is_empty() && staged {
                 return Ok(());
             }
         }
@@ -175,7 +201,8 @@ impl Server {
     fn watch(&self, watches: &mut Vec<Watch>, whose: &mut Vec<(u32, usize)>) {
         watches.clear();
         whose.clear();
-        let want_write = !self.outbox.is_empty() && self.held_since_ms.is_none();
+        let want_write = (!self.outbox.is_empty() && self.held_since_ms.is_none())
+            || self.stages.as_ref().is_some_and(Stages::is_sending);
         watches.push(Watch::new(engine_in(), true, false));
         watches.push(Watch::new(engine_out(), false, want_write));
         watches.push(Watch::new(self.children.as_fd(), true, false));
@@ -193,6 +220,9 @@ impl Server {
         let run_ms = self.clock.now_ms();
         let mut next: Option<u64> = None;
         let mut sooner = |wait: u64| next = Some(next.map_or(wait, |n| n.min(wait)));
+        if let Some(look_ms) = self.lease_look_ms() {
+            sooner(look_ms);
+        }
         if let Some(since) = self.held_since_ms {
             sooner((since + HOLD_MS).saturating_sub(now_ms));
         }
@@ -221,6 +251,7 @@ impl Server {
         if !self.inbox.fill(engine_in())? {
             return Ok(false);
         }
+        self.heard_ms = sys::monotonic_ms();
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut result = Ok(());
         while result.is_ok() {
@@ -244,9 +275,9 @@ impl Server {
             Kind::Hello => self.greet(frame::body(kind, body)?)?,
             Kind::Env => {
                 let env: Env = frame::body(kind, body)?;
-                self.bases.insert(env.id, Arc::new(BaseEnv::new(env.vars)));
+                self.bases.insert(env.id, Arc::new(BaseEnv::new(Self::with_host_variables(env))));
             }
-            Kind::Spawn => self.spawn(number, frame::body(kind, body)?),
+            Kind::Spawn => self.request(number, frame::body(kind, body)?),
             Kind::Credit => {
                 let credit: Credit = frame::body(kind, body)?;
                 let now_ms = self.clock.now_ms();
@@ -279,21 +310,33 @@ impl Server {
                     self.stop(number, EndedBy::Shutdown, grace.grace_ms);
                 }
             }
+            Kind::Beat => {
+                self.held_since_ms = None;
+                frame::put_bare(self.outbox.frames(), Kind::Beating, number);
+            }
+            Kind::Stage | Kind::Content | Kind::Fetch | Kind::Release => self.obey_staged(kind, number, body)?,
+            // What only a supervisor says.
             Kind::Started | Kind::Output | Kind::Exited | Kind::NotStarted => {}
+            Kind::Beating | Kind::Lacks | Kind::Collected | Kind::Gives => {}
         }
         Ok(())
     }
 
-    fn greet(&mut self, hello: Hello) -> Result<(), FrameError> {
-        let welcome = frame::Welcome { version: frame::VERSION, pid: std::process::id() };
+    fn greet(&mut self, mut hello: Hello) -> Result<(), FrameError> {
+        let mut welcome = frame::Welcome { version: frame::VERSION, pid: std::process::id(), facts: None, error: None };
+        if hello.version == frame::VERSION {
+            match self.settle(&mut hello) {
+                Ok(facts) => welcome.facts = facts,
+                Err(error) => welcome.error = Some(shortened(error)),
+            }
+        }
         self.put(Kind::Hello, 0, &welcome);
         if hello.version != frame::VERSION {
             // The answer lets the engine say what is wrong; then there is no common language left.
             let _ = self.outbox.flush(engine_out());
             return Err(FrameError::Version(hello.version));
         }
-        let path = Path::new(&hello.exit_log);
-        self.log = ExitLog::open(path).map_err(|e| format!("cannot open the exit log {}: {e}", path.display()));
+        self.open_log(&hello);
         if let Ok(log) = &mut self.log {
             log.add(&Entry::Opened {
                 v: exits::VERSION,
@@ -465,6 +508,9 @@ impl Server {
             Err(error) => exited.exit_log_error = Some(error.clone()),
         }
         exited.exit_log_error = exited.exit_log_error.map(shortened);
+        if self.collects(attempt.number, &exited) {
+            return;
+        }
         self.put(Kind::Exited, attempt.number, &exited);
     }
 
@@ -504,7 +550,7 @@ impl Server {
     }
 
     fn stop(&mut self, number: u32, by: EndedBy, grace_ms: u64) {
-        let Some(attempt) = self.attempts.get_mut(&number) else { return };
+        let Some(attempt) = self.attempts.get_mut(&number) else { return self.stop_staged(number) };
         match &attempt.ended {
             None => {
                 attempt.plan_end(by, grace_ms);

@@ -37,6 +37,13 @@ impl BaseEnv {
     }
 }
 
+impl BaseEnv {
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let (length, text) = self.0.iter().find(|(length, text)| text.as_bytes()[..*length] == *name.as_bytes())?;
+        std::str::from_utf8(&text.as_bytes()[length + 1..]).ok()
+    }
+}
+
 /// `NAME=value` and the length of its name.
 fn variable(name: &str, value: &str) -> Option<(usize, CString)> {
     if name.is_empty() || name.contains('=') {

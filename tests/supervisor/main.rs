@@ -94,7 +94,10 @@ fn a_task_gets_what_was_said_and_nothing_else() {
     let mut engine = Engine::start();
     let dir = engine.dir.path().canonicalize().unwrap();
     fs::write(dir.join("in"), "from a file").unwrap();
-    engine.link.env(&Env { id: 2, vars: vec![("A".into(), "1".into()), ("B".into(), "ü \n".into())] }).unwrap();
+    engine
+        .link
+        .env(&Env { id: 2, vars: vec![("A".into(), "1".into()), ("B".into(), "ü \n".into())], host: Vec::new() })
+        .unwrap();
     let spawn = Spawn {
         env: 2,
         set: vec![("A".into(), "2".into()), ("C".into(), String::new())],
@@ -446,7 +449,7 @@ fn an_engine_that_only_waits() {
     let mut engine = Engine::start();
     engine.link = Link::start(&options(&dir)).unwrap();
     let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
-    engine.link.env(&Env { id: 1, vars: vec![path] }).unwrap();
+    engine.link.env(&Env { id: 1, vars: vec![path], host: Vec::new() }).unwrap();
     let mut daemons = daemons(&dir, "sleep 1000");
     // A process without the environment it was given, outside of every session of ours and with nobody left who saw
     // it become an orphan cannot be told from a stranger's.
@@ -588,7 +591,8 @@ fn a_stranger_on_the_other_end_is_refused() {
         (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
     };
     let mut later = Vec::new();
-    let hello = Hello { version: 99, run: "r".into(), state_dir: "/".into(), exit_log: "/dev/null".into() };
+    let hello =
+        Hello { version: 99, run: "r".into(), state_dir: "/".into(), exit_log: "/dev/null".into(), place: None };
     frame::put(&mut later, Kind::Hello, 0, &hello).unwrap();
     let (code, said, why) = talk(&later);
     assert!(code == Some(70) && why.contains("version 99"), "{why}");

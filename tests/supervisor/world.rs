@@ -75,7 +75,7 @@ impl Engine {
         let dir = tempfile::tempdir().unwrap();
         let mut link = Link::start(&options(dir.path())).unwrap();
         let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
-        link.env(&Env { id: 1, vars: vec![path] }).unwrap();
+        link.env(&Env { id: 1, vars: vec![path], host: Vec::new() }).unwrap();
         Self { link, dir, heard: BTreeMap::new(), keep: true, bytes: 0, credit: true }
     }
 

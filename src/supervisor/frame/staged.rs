@@ -1,0 +1,87 @@
+//! What is said of attempts that work on a copy: where the host keeps them, what they start from, what they made.
+//! `Stage` lists what an attempt starts from, `Lacks` answers what the host has not kept, `Content` and `Gives` carry
+//! bytes either way (see `stage::piece`), `Collected` lists what the attempt made before its `Exited`, `Fetch` asks for
+//! the bytes of some of it, and `Release` ends the copy.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::protocol::receipt::OutputRef;
+
+/// How the host serves a run whose files are elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Absolute path under which everything of ours is kept; empty: the first of `$XDG_CACHE_HOME/fleet`,
+    /// `~/.cache/fleet`, `/var/tmp/fleet-UID` and `/tmp/fleet-UID` that can be written.
+    pub root: String,
+    /// The worker's name.
+    pub worker: String,
+    /// Silence of the engine that ends everything; 0 is no end.
+    pub lease_ms: u64,
+    /// What kept files may take.
+    pub cache_bytes: u64,
+}
+
+/// What a host says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Where everything of ours is.
+    pub root: String,
+    pub os: String,
+    pub arch: String,
+    /// Cores that may be used.
+    pub cores: usize,
+}
+
+/// For a `Spawn` in the attempt's copy. Paths of the request that are relative lie below the attempt's own folder: the
+/// copy itself is `ws`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// It gets an empty private folder in `FLEET_ATTEMPT_DIR`.
+    #[serde(default)]
+    pub scratch: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collect: Option<Collect>,
+}
+
+/// What is looked for when the process has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collect {
+    /// Patterns of outputs: files, links and empty folders.
+    pub outputs: Vec<String>,
+    /// Patterns each of which takes regular files.
+    pub files: Vec<String>,
+}
+
+/// A part of the list of what an attempt starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    pub entries: Vec<OutputRef>,
+    /// The list is complete.
+    pub end: bool,
+}
+
+/// The body of `Lacks` and of `Fetch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    pub digests: Vec<Digest>,
+}
+
+/// A part of the list of what an attempt made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected {
+    /// 0 for `Collect::outputs`, then 1 and more for each of `Collect::files`.
+    pub set: u32,
+    pub entries: Vec<OutputRef>,
+    /// Positions of the set's patterns that took nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<usize>,
+    /// The set could not be looked through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Most entries of one frame: each is a path of at most 4 KiB and some hundred bytes.
+pub const ENTRIES_MAX: usize = 200;
+/// Most digests of one frame.
+pub const DIGESTS_MAX: usize = 8192;

@@ -1,0 +1,225 @@
+//! An attempt's copy on the disk: laid out before it, looked through after it, removed in the end. All of it is work
+//! for a porter's thread. Whatever the attempt has made is only looked at through [`Root`], which no link leads out of.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::cache::Cache;
+use crate::digest::Digest;
+use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
+use crate::store::copy::{self, CopyError};
+use crate::store::outputs;
+use crate::store::{Files, Root, Scan, ScanError};
+use crate::supervisor::frame::{Collect, Collected};
+
+/// The copy, in the attempt's folder.
+pub(super) const COPY: &str = "ws";
+/// The private folder of `FLEET_ATTEMPT_DIR`.
+pub(super) const SCRATCH: &str = "scratch";
+/// The mode of a file whose record has none.
+const MODE_DEFAULT: u32 = 0o644;
+
+/// Why an attempt has no copy.
+#[derive(Debug)]
+pub(super) enum LayError {
+    /// A kept file is not what its name says, or is gone.
+    Damaged(Digest),
+    Failed(String),
+}
+
+/// Makes the folder of an attempt and puts everything into its copy that it starts from.
+pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef]) -> Result<(), LayError> {
+    let failed = |path: &str, error: &io::Error| LayError::Failed(format!("`{path}` cannot be laid out: {error}"));
+    let copy = dir.join(COPY);
+    private_folder(dir).and_then(|()| fs::create_dir(&copy)).map_err(|error| failed(COPY, &error))?;
+    let mut made: Option<&Path> = None;
+    for entry in entries {
+        let path = Path::new(&*entry.path);
+        if path.components().any(|part| !matches!(part, Component::Normal(_))) || entry.path.is_empty() {
+            return Err(LayError::Failed(format!("`{}` is no path inside of the workspace", entry.path)));
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if made != Some(parent) {
+            fs::create_dir_all(copy.join(parent)).map_err(|error| failed(&entry.path, &error))?;
+            made = Some(parent);
+        }
+        put(&copy.join(path), cas, entry)?;
+    }
+    Ok(())
+}
+
+fn put(to: &Path, cas: &Path, entry: &OutputRef) -> Result<(), LayError> {
+    let failed = |error: io::Error| LayError::Failed(format!("`{}` cannot be laid out: {error}", entry.path));
+    match entry.kind {
+        EntryKind::Directory => {
+            fs::create_dir_all(to).map_err(failed)?;
+            let bits = entry.mode.map_or(0o755, Mode::bits);
+            fs::set_permissions(to, Permissions::from_mode(bits)).map_err(failed)
+        }
+        EntryKind::Symlink => {
+            let mut text = Vec::new();
+            copy_of(cas, entry, |from| copy::pour(from, &mut text), &failed)?;
+            symlink(std::ffi::OsStr::new(&*String::from_utf8_lossy(&text)), to).map_err(failed)
+        }
+        EntryKind::File => {
+            let bits = entry.mode.map_or(MODE_DEFAULT, Mode::bits);
+            let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to);
+            let mut made = made.map_err(failed)?;
+            copy_of(cas, entry, |from| copy::file(from, &mut made), &failed)?;
+            made.set_permissions(Permissions::from_mode(bits)).map_err(failed)
+        }
+    }
+}
+
+/// Copies a kept file, and believes it only when its bytes are what its name says.
+fn copy_of(
+    cas: &Path,
+    entry: &OutputRef,
+    copy: impl FnOnce(&mut File) -> Result<(Digest, u64), CopyError>,
+    failed: &impl Fn(io::Error) -> LayError,
+) -> Result<(), LayError> {
+    let hex = entry.digest.hex();
+    let kept = cas.join(&hex[..2]).join(&hex);
+    let mut from = match File::open(&kept) {
+        Ok(from) => from,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LayError::Damaged(entry.digest)),
+        Err(error) => return Err(failed(error)),
+    };
+    Cache::used(&from);
+    let (found, _) = copy(&mut from).map_err(|error| failed(error.into()))?;
+    if found != entry.digest {
+        // What cannot be removed is found to be damaged again.
+        let _ = fs::remove_file(&kept);
+        return Err(LayError::Damaged(entry.digest));
+    }
+    Ok(())
+}
+
+/// A folder for nobody but us.
+pub(super) fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What an attempt made.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) sets: Vec<Collected>,
+    /// Where the bytes of each digest are, in the copy, and the file's mark when they were hashed.
+    pub(super) places: BTreeMap<Digest, (Box<str>, Mark)>,
+}
+
+/// A file that was not written to since has the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    dev: u64,
+    ino: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(about: &fs::Metadata) -> Self {
+        Self {
+            dev: about.dev(),
+            ino: about.ino(),
+            size: about.len(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+}
+
+/// Looks through an attempt's copy.
+pub(super) fn collect(dir: &Path, collect: &Collect) -> Found {
+    let mut found = Found::default();
+    let files = match Root::open(&dir.join(COPY)) {
+        Ok(root) => Files::open(Arc::new(root), None, false),
+        Err(error) => {
+            let error = Some(format!("its copy cannot be opened: {error}"));
+            found.sets.push(Collected { error, ..Collected::default() });
+            return found;
+        }
+    };
+    found.add(&files, 0, outputs_of(&files, &collect.outputs));
+    for (set, pattern) in (1..).zip(&collect.files) {
+        found.add(&files, set, files_of(&files, pattern));
+    }
+    found
+}
+
+type Set = (Vec<OutputRef>, Vec<usize>);
+
+fn outputs_of(files: &Files, patterns: &[String]) -> Result<Set, ScanError> {
+    if patterns.is_empty() {
+        return Ok(Set::default());
+    }
+    let captured = outputs::capture(files, &Scan::new(patterns)?)?;
+    Ok((captured.outputs, captured.unmatched))
+}
+
+fn files_of(files: &Files, pattern: &String) -> Result<Set, ScanError> {
+    let found = Scan::new(std::slice::from_ref(pattern))?.expand(files.root())?;
+    let mut digested = crate::store::scan::digest_files(files.root(), &found.files)?;
+    for file in &mut digested {
+        let about = files.root().read(Path::new(&*file.path)).and_then(|file| file.metadata());
+        file.mode = about.ok().map(|about| Mode::of(about.mode()));
+    }
+    Ok((digested, found.unmatched))
+}
+
+impl Found {
+    fn add(&mut self, files: &Files, set: u32, found: Result<Set, ScanError>) {
+        let (entries, unmatched) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.sets.push(Collected { set, error: Some(error.to_string()), ..Collected::default() });
+                return;
+            }
+        };
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
+            let about = files.root().read(Path::new(&*entry.path)).and_then(|file| file.metadata());
+            let mark = about.map(|about| Mark::of(&about)).unwrap_or_default();
+            self.places.entry(entry.digest).or_insert((entry.path.clone(), mark));
+        }
+        for link in entries.iter().filter(|entry| entry.kind == EntryKind::Symlink) {
+            self.places.entry(link.digest).or_insert((link.path.clone(), Mark::default()));
+        }
+        self.sets.push(Collected { set, entries, unmatched, error: None });
+    }
+}
+
+/// Ends an attempt's folder. What it has made is kept where it was not written to since it was hashed: it may be what the
+/// next task needs.
+pub(super) fn remove(dir: &Path, cas: &Path, places: &BTreeMap<Digest, (Box<str>, Mark)>) {
+    if let Ok(root) = Root::open(&dir.join(COPY)) {
+        for (digest, (path, mark)) in places {
+            // Only a file itself, in folders that are none but folders, has a name that can be given away.
+            let about = root.read_no_links(Path::new(&**path)).and_then(|file| file.metadata());
+            if about.is_ok_and(|about| about.is_file() && about.nlink() == 1 && Mark::of(&about) == *mark) {
+                // Without it, it is sent when it is needed.
+                let _ = Cache::adopt(cas, &dir.join(COPY).join(&**path), digest);
+            }
+        }
+    }
+    remove_all(dir);
+}
+
+/// Removes a folder whatever modes its attempt has left in it.
+pub(super) fn remove_all(dir: &Path) {
+    if fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+        return;
+    }
+    let mut folders: Vec<PathBuf> = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let _ = fs::set_permissions(&folder, Permissions::from_mode(0o700));
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    // What is still there then is told by `fleet workers check`.
+    let _ = fs::remove_dir_all(dir);
+}

@@ -1,0 +1,403 @@
+//! Attempts that work on a copy, on a host whose files are not the run's: what each starts from is kept here by digest,
+//! laid out in a folder of its own, and what it makes is sent back.
+//! `place` where all of it is · `cache` the kept files · `lay` a copy's folder · `porter` the threads that carry ·
+//! `piece` bytes on the connection. An attempt goes listing → lacking → laying → laid, its process runs, then
+//! collecting → collected, until it is released.
+
+mod cache;
+mod lay;
+pub(crate) mod piece;
+pub(super) mod place;
+mod porter;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::frame::{
+    self, Collect, DIGESTS_MAX, ENTRIES_MAX, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
+};
+use super::wire::Outbox;
+use crate::digest::Digest;
+use crate::protocol::receipt::OutputRef;
+use crate::store::Root;
+use cache::{Cache, Received};
+use lay::{COPY, Found, LayError, Mark, SCRATCH};
+use piece::{PIECE_BYTES, Piece, Squeeze};
+use place::Place;
+use porter::{Carried, Porter};
+
+/// Bytes that may wait for the engine before no more of a file is read.
+const BACKLOG_BYTES_MAX: usize = 512 << 10;
+/// Times that a damaged file is asked for again before the attempt is given up.
+const AGAIN_MAX: u32 = 3;
+
+/// What the loop has to do.
+#[derive(Debug)]
+pub(super) enum Next {
+    Spawn(u32, Spawn),
+    Refuse(u32, NotStarted),
+    Exited(u32, Exited),
+}
+
+#[derive(Debug)]
+pub(super) struct Stages {
+    place: Place,
+    cache: Cache,
+    attempts: BTreeMap<u32, Staged>,
+    /// Digests that the engine was asked for, and the attempts that wait for them.
+    wanted: HashMap<Digest, Vec<u32>>,
+    outgoing: VecDeque<Outgoing>,
+    porter: Porter,
+}
+
+#[derive(Debug)]
+struct Staged {
+    entries: Vec<OutputRef>,
+    phase: Phase,
+    /// Waits for the copy.
+    spawn: Option<Spawn>,
+    again: u32,
+    places: BTreeMap<Digest, (Box<str>, Mark)>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Its list is not complete.
+    Listing,
+    Lacking(HashSet<Digest>),
+    Laying,
+    Laid,
+    Failed(NotStarted),
+    Collecting(Box<Exited>),
+    /// It is being removed.
+    Leaving,
+}
+
+/// A file on its way to the engine.
+#[derive(Debug)]
+struct Outgoing {
+    digest: Digest,
+    from: Option<File>,
+    squeeze: Squeeze,
+    /// Of a link, its text.
+    text: Option<Vec<u8>>,
+}
+
+impl Stages {
+    /// `wake` becomes readable when [`Self::carried`] has something to take in.
+    pub(super) fn open(place: Place, wake: OwnedFd) -> io::Result<Self> {
+        let cache = Cache::open(place.cas())?;
+        let (cas, max) = (place.cas(), place.cache_bytes);
+        let mut porter = Porter::new(wake);
+        porter.put(0, move || {
+            cache::trim(&cas, max);
+            Carried::Removed
+        })?;
+        let (attempts, wanted) = (BTreeMap::new(), HashMap::new());
+        Ok(Self { place, cache, attempts, wanted, outgoing: VecDeque::new(), porter })
+    }
+
+    fn dir(&self, number: u32) -> PathBuf {
+        self.place.attempt(number)
+    }
+
+    // ── What the engine says ─────────────────────────────────────────────
+
+    /// A part of the list of what an attempt starts from; with the last one, what is lacking is asked for.
+    pub(super) fn stage(&mut self, number: u32, stage: Stage, out: &mut Outbox) -> Option<Next> {
+        let staged = self.attempts.entry(number).or_insert_with(|| Staged {
+            entries: Vec::new(),
+            phase: Phase::Listing,
+            spawn: None,
+            again: 0,
+            places: BTreeMap::new(),
+        });
+        staged.entries.extend(stage.entries);
+        if !stage.end {
+            return None;
+        }
+        let is_lacking = |entry: &&OutputRef| {
+            entry.kind != crate::protocol::receipt::EntryKind::Directory
+                && !self.cache.has(&entry.digest, entry.size_bytes)
+        };
+        let lacking: HashSet<Digest> = staged.entries.iter().filter(is_lacking).map(|entry| entry.digest).collect();
+        self.lacking(number, lacking, out)
+    }
+
+    fn lacking(&mut self, number: u32, lacking: HashSet<Digest>, out: &mut Outbox) -> Option<Next> {
+        if lacking.is_empty() {
+            return self.lay(number);
+        }
+        let mut ask = Vec::new();
+        for digest in &lacking {
+            let waiting = self.wanted.entry(*digest).or_default();
+            if waiting.is_empty() {
+                ask.push(*digest);
+            }
+            waiting.push(number);
+        }
+        ask.sort_unstable();
+        for digests in ask.chunks(DIGESTS_MAX) {
+            put(out, Kind::Lacks, number, &Wanted { digests: digests.to_vec() });
+        }
+        self.attempts.get_mut(&number)?.phase = Phase::Lacking(lacking);
+        None
+    }
+
+    /// A piece of a file that was asked for.
+    pub(super) fn content(&mut self, body: &[u8]) -> Result<Vec<Next>, String> {
+        let piece = Piece::take(body).ok_or("a piece of a file that makes no sense")?;
+        let (digest, error) = match self.cache.receive(&piece) {
+            Received::Some => return Ok(Vec::new()),
+            Received::Whole(digest) => (digest, None),
+            Received::Failed(digest, error) => (digest, Some(error)),
+        };
+        let mut next = Vec::new();
+        for number in self.wanted.remove(&digest).unwrap_or_default() {
+            let Some(staged) = self.attempts.get_mut(&number) else { continue };
+            let Phase::Lacking(lacking) = &mut staged.phase else { continue };
+            if let Some(error) = &error {
+                let path = staged.entries.iter().find(|entry| entry.digest == digest).map_or("", |entry| &*entry.path);
+                let error = format!("`{path}` could not be staged: {error}");
+                next.extend(self.fail(number, error));
+                continue;
+            }
+            lacking.remove(&digest);
+            if lacking.is_empty() {
+                next.extend(self.lay(number));
+            }
+        }
+        Ok(next)
+    }
+
+    /// A process is to be started in an attempt's copy: at once, or when the copy is there.
+    pub(super) fn spawn(&mut self, number: u32, spawn: Spawn) -> Option<Next> {
+        let refused = |error: String| Some(Next::Refuse(number, NotStarted { cause: NotStartedCause::Host, error }));
+        let dir = self.dir(number);
+        let Some(staged) = self.attempts.get_mut(&number) else {
+            return refused("nothing was staged for it".to_owned());
+        };
+        match &staged.phase {
+            Phase::Laid => match self::placed(&dir, spawn) {
+                Ok(spawn) => Some(Next::Spawn(number, spawn)),
+                Err(error) => refused(format!("its scratch directory cannot be made: {error}")),
+            },
+            Phase::Failed(error) => Some(Next::Refuse(number, error.clone())),
+            Phase::Collecting(_) | Phase::Leaving => refused("its copy is gone".to_owned()),
+            Phase::Listing | Phase::Lacking(_) | Phase::Laying => {
+                staged.spawn = Some(spawn);
+                None
+            }
+        }
+    }
+
+    /// An attempt is to end. One that has not begun is refused.
+    pub(super) fn stop(&mut self, number: u32) -> Option<Next> {
+        let staged = self.attempts.get_mut(&number)?;
+        staged.spawn.take()?;
+        let (cause, error) = (NotStartedCause::Request, "it was stopped before it began".to_owned());
+        Some(Next::Refuse(number, NotStarted { cause, error }))
+    }
+
+    /// Files that an attempt made are to be sent.
+    pub(super) fn fetch(&mut self, number: u32, wanted: &Wanted) {
+        let Some(staged) = self.attempts.get(&number) else { return };
+        let root = Root::open(&self.place.attempt(number).join(COPY));
+        for digest in &wanted.digests {
+            let mut one = Outgoing { digest: *digest, from: None, squeeze: Squeeze::default(), text: None };
+            if let (Some((path, mark)), Ok(root)) = (staged.places.get(digest), &root) {
+                if *mark == Mark::default() {
+                    let text = std::fs::read_link(root.path().join(&**path));
+                    one.text = text.ok().map(|text| text.into_os_string().into_encoded_bytes());
+                } else {
+                    one.from = root.read(Path::new(&**path)).ok();
+                }
+            }
+            self.outgoing.push_back(one);
+        }
+    }
+
+    /// Nobody wants anything of an attempt any more.
+    pub(super) fn release(&mut self, number: u32) {
+        let (dir, cas) = (self.dir(number), self.place.cas());
+        let Some(staged) = self.attempts.get_mut(&number) else { return };
+        if matches!(staged.phase, Phase::Laying | Phase::Collecting(_) | Phase::Leaving) {
+            // A thread works in it; the engine does not ask for this, and what is left is removed when we leave.
+            staged.phase = Phase::Leaving;
+            return;
+        }
+        let places = std::mem::take(&mut staged.places);
+        self.attempts.remove(&number);
+        let _ = self.porter.put(number, move || {
+            lay::remove(&dir, &cas, &places);
+            Carried::Removed
+        });
+    }
+
+    // ── What happens here ────────────────────────────────────────────────
+
+    /// Whether the exit of an attempt's process has to wait until what it made was looked for.
+    pub(super) fn ended(&mut self, number: u32, collect: Option<&Collect>, exited: &Exited) -> bool {
+        let dir = self.dir(number);
+        let (Some(staged), Some(collect)) = (self.attempts.get_mut(&number), collect.cloned()) else { return false };
+        if self.porter.put(number, move || Carried::Collected(Box::new(lay::collect(&dir, &collect)))).is_err() {
+            return false;
+        }
+        staged.phase = Phase::Collecting(Box::new(exited.clone()));
+        true
+    }
+
+    /// Takes in what the porters did.
+    pub(super) fn carried(&mut self, out: &mut Outbox) -> Vec<Next> {
+        let mut next = Vec::new();
+        for (number, carried) in self.porter.take() {
+            match carried {
+                Carried::Removed => {}
+                Carried::Laid(result) => next.extend(self.laid(number, result, out)),
+                Carried::Collected(found) => next.extend(self.collected(number, *found, out)),
+            }
+        }
+        next
+    }
+
+    fn lay(&mut self, number: u32) -> Option<Next> {
+        let (dir, cas) = (self.dir(number), self.place.cas());
+        let staged = self.attempts.get_mut(&number)?;
+        staged.phase = Phase::Laying;
+        let entries = staged.entries.clone();
+        let put = self.porter.put(number, move || {
+            // A damaged file may have been found half way.
+            lay::remove_all(&dir);
+            Carried::Laid(lay::lay(&dir, &cas, &entries))
+        });
+        put.err().and_then(|error| self.fail(number, format!("cannot start a thread: {error}")))
+    }
+
+    fn laid(&mut self, number: u32, result: Result<(), LayError>, out: &mut Outbox) -> Option<Next> {
+        let staged = self.attempts.get_mut(&number)?;
+        if matches!(staged.phase, Phase::Leaving) {
+            staged.phase = Phase::Laid;
+            self.release(number);
+            return None;
+        }
+        match result {
+            Ok(()) => {
+                staged.phase = Phase::Laid;
+                let spawn = staged.spawn.take()?;
+                self.spawn(number, spawn)
+            }
+            Err(LayError::Damaged(digest)) if staged.again < AGAIN_MAX => {
+                staged.again += 1;
+                self.lacking(number, HashSet::from([digest]), out)
+            }
+            Err(LayError::Damaged(digest)) => self.fail(number, format!("{digest} is damaged on this host each time")),
+            Err(LayError::Failed(error)) => self.fail(number, error),
+        }
+    }
+
+    fn fail(&mut self, number: u32, error: String) -> Option<Next> {
+        let staged = self.attempts.get_mut(&number)?;
+        let error = NotStarted { cause: NotStartedCause::Host, error };
+        staged.phase = Phase::Failed(error.clone());
+        // Without its spawn, it is told when that comes.
+        staged.spawn.take().map(|_| Next::Refuse(number, error))
+    }
+
+    fn collected(&mut self, number: u32, found: Found, out: &mut Outbox) -> Option<Next> {
+        let staged = self.attempts.get_mut(&number)?;
+        let Phase::Collecting(exited) = std::mem::replace(&mut staged.phase, Phase::Laid) else {
+            self.release(number);
+            return None;
+        };
+        staged.places = found.places;
+        for mut set in found.sets {
+            let entries = std::mem::take(&mut set.entries);
+            for some in entries.chunks(ENTRIES_MAX) {
+                let part = frame::Collected { set: set.set, entries: some.to_vec(), ..frame::Collected::default() };
+                put(out, Kind::Collected, number, &part);
+            }
+            put(out, Kind::Collected, number, &set);
+        }
+        Some(Next::Exited(number, *exited))
+    }
+
+    /// Reads on in files that are on their way, as far as the outbox takes them.
+    pub(super) fn pump(&mut self, out: &mut Outbox) {
+        while out.backlog() < BACKLOG_BYTES_MAX {
+            let Some(one) = self.outgoing.front_mut() else { return };
+            if one.next(out.frames()) {
+                self.outgoing.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn is_sending(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.porter.is_idle() && self.outgoing.is_empty()
+    }
+
+    /// Removes the folders of all attempts; for when no process lives any more.
+    pub(super) fn leave(&self) {
+        lay::remove_all(&self.place.attempts());
+    }
+}
+
+impl Outgoing {
+    /// Appends the next piece; `true` after the last. A file that cannot be read ends early, and its digest says so.
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        let mut bytes = Vec::new();
+        if let Some(text) = self.text.take() {
+            bytes = text;
+        } else if let Some(from) = &mut self.from {
+            bytes.reserve(PIECE_BYTES);
+            let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
+            if from.take(limit).read_to_end(&mut bytes).is_err() || bytes.len() < PIECE_BYTES {
+                self.from = None;
+            }
+        }
+        let last = self.from.is_none();
+        let start = out.len();
+        out.extend_from_slice(&frame::header(Kind::Gives, Stream::Stdout, 0, 0));
+        self.squeeze.put(out, &self.digest, &bytes, last);
+        let head = frame::header(Kind::Gives, Stream::Stdout, 0, out.len() - start - frame::HEADER_BYTES);
+        out[start..start + frame::HEADER_BYTES].copy_from_slice(&head);
+        last
+    }
+}
+
+/// A request with the attempt's own folder before its relative paths.
+fn placed(dir: &Path, mut spawn: Spawn) -> io::Result<Spawn> {
+    let inside = |path: &str| dir.join(path).to_string_lossy().into_owned();
+    let copy = dir.join(COPY);
+    spawn.cwd = copy.join(&spawn.cwd).to_string_lossy().trim_end_matches('/').to_owned();
+    if let Some(stdin) = &mut spawn.stdin {
+        *stdin = copy.join(&*stdin).to_string_lossy().into_owned();
+    }
+    if let Some(confine) = &mut spawn.confine {
+        confine.read.iter_mut().flatten().chain(&mut confine.write).for_each(|path| *path = inside(path));
+        if let Some(private) = &mut confine.private {
+            *private = inside(private);
+            spawn.set.push(("HOME".to_owned(), format!("{private}/home")));
+            spawn.set.push(("TMPDIR".to_owned(), format!("{private}/tmp")));
+        }
+    }
+    if spawn.staged.as_ref().is_some_and(|staged| staged.scratch) {
+        let scratch = dir.join(SCRATCH);
+        lay::private_folder(&scratch)?;
+        spawn.set.push(("FLEET_ATTEMPT_DIR".to_owned(), scratch.to_string_lossy().into_owned()));
+    }
+    Ok(spawn)
+}
+
+/// Queues a control frame whose size has a bound.
+fn put<T: serde::Serialize>(out: &mut Outbox, kind: Kind, number: u32, body: &T) {
+    if let Err(error) = frame::put(out.frames(), kind, number, body) {
+        debug_assert!(false, "{kind:?}: {error}");
+    }
+}
