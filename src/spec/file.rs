@@ -16,7 +16,7 @@ pub use super::shape::{
 };
 use super::shape::{lenient, shapes};
 pub use super::words::{
-    Accept, CommandScore, HostWord, OnUnknownRaw, RemoteMode, RetryWord, ShellRaw, StreamRaw, TrustRaw,
+    Accept, CommandScore, HostWord, OnUnknownRaw, RemoteMode, RetryWord, SecretSourceRaw, ShellRaw, StreamRaw, TrustRaw,
 };
 
 /// Keys of the format that this version refuses as not supported yet, by the table they belong to (the serde name of
@@ -50,7 +50,7 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
             "on_failure",
         ],
     ),
-    ("Task", &["agent", "instructions", "budget", "secrets", "alerts"]),
+    ("Task", &["agent", "instructions", "budget", "alerts"]),
     ("When", &["changed"]),
     ("WorkerRequest", &["role", "tools"]),
     ("Policies", &["security", "budget", "alerts"]),
@@ -124,6 +124,10 @@ macro_rules! scorers {
         })*
     };
 }
+
+mod secrets;
+
+pub use secrets::{SecretRaw, SecretTable};
 
 written! {
     /// A fleet file: tasks, the workers that may run them, the scorers that judge them, the policies that bound them.
@@ -266,6 +270,8 @@ written! {
             always: bool,
             /// Tasks that run once after this one's final failure.
             on_failure: Box<List<Text>>,
+            /// What an attempt may know, by reference: keys, or tables.
+            secrets: Box<List<SecretRaw>>,
             /// What it asks of a worker.
             worker: Box<WorkerRequestRaw>,
             /// What judges the result: names of `[scorers]`, or scorers. `exit_code` unless said.

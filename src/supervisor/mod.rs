@@ -2,6 +2,7 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
+//! `secrets` values as private files · `owner` what a dead supervisor left outside of the state directory ·
 //! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `stage` attempts
 //! that work on a copy · `wire` buffers and
 //! splicing · `sys` system calls.
@@ -12,7 +13,9 @@ mod clock;
 mod disposition;
 pub mod exits;
 pub mod frame;
+mod owner;
 mod process;
+mod secrets;
 mod serve;
 mod spawn;
 pub(crate) mod stage;

@@ -7,6 +7,7 @@ mod staged;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use super::exits::{self, Entry, Exit, ExitLog};
 use super::frame::{
     self, Collect, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn,
 };
+use super::secrets::SecretFiles;
 use super::spawn::{BaseEnv, Done, Job, Spawner};
 use super::stage::Stages;
 use super::sweep::{self, Orphans};
@@ -76,6 +78,7 @@ struct Server {
     bases: BTreeMap<u32, Arc<BaseEnv>>,
     hello: Option<Hello>,
     log: Result<ExitLog, String>,
+    secrets: SecretFiles,
     inbox: Inbox,
     outbox: Outbox,
     /// Since when only news that may wait is in the outbox.
@@ -126,6 +129,7 @@ impl Server {
             bases: BTreeMap::new(),
             hello: None,
             log: Err("the exit log was never named".to_owned()),
+            secrets: SecretFiles::default(),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             held_since_ms: None,
@@ -345,6 +349,7 @@ impl Server {
                 boot: exits::boot_id(),
             });
         }
+        self.secrets = SecretFiles::new(&hello.run, Path::new(&hello.state_dir));
         self.hello = Some(hello);
         Ok(())
     }
@@ -359,6 +364,7 @@ impl Server {
     }
 
     fn refuse(&mut self, number: u32, cause: NotStartedCause, error: String) {
+        self.secrets.remove(number);
         // It may quote a path of the request, which with the words around it is longer than the request was.
         self.put(Kind::NotStarted, number, &NotStarted { cause, error: shortened(error) });
     }
@@ -384,11 +390,28 @@ impl Server {
             spawn.set.push((sweep::ATTEMPT_VARIABLE.to_owned(), marker));
             spawn.set.push((sweep::STATE_VARIABLE.to_owned(), hello.state_dir.clone()));
         }
+        if let Err(error) = self.give_secrets(number, &mut spawn) {
+            return self.refuse(number, NotStartedCause::Host, format!("cannot write a secret's file: {error}"));
+        }
         let base = self.bases.get(&spawn.env).cloned().unwrap_or_default();
         match self.spawner.put(Job { attempt: number, spawn, base, stdout, stderr }) {
             Ok(()) => _ = self.attempts.insert(number, attempt),
             Err(error) => self.refuse(number, NotStartedCause::Host, format!("cannot start a thread: {error}")),
         }
+    }
+
+    /// Writes the attempt's secrets and says in its variables where they are.
+    fn give_secrets(&mut self, number: u32, spawn: &mut Spawn) -> io::Result<()> {
+        let files = std::mem::take(&mut spawn.secret_files);
+        if files.is_empty() {
+            return Ok(());
+        }
+        let folder = self.secrets.put(number, &files)?;
+        spawn.set.extend(files.into_iter().map(|(name, _)| {
+            let path = folder.join(&name).display().to_string();
+            (name, path)
+        }));
+        Ok(())
     }
 
     /// Takes in what the spawner threads did.
@@ -479,6 +502,7 @@ impl Server {
         for number in gone {
             let Some(attempt) = self.attempts.remove(&number) else { continue };
             let Some(ended) = &attempt.ended else { continue };
+            self.secrets.remove(number);
             self.record(&attempt, ended);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The supervisor through `Link`, with the real binary and real processes. Time decides nothing here except as a
 //! generous upper bound that a guarantee names.
 
+mod secrets;
 mod world;
 
 use std::collections::BTreeMap;
