@@ -9,7 +9,7 @@ use crate::graph::{Edge, EdgeKind, GraphError, WriteField, WritePlace};
 use crate::id::TaskId;
 use crate::model::task::is_glob;
 use crate::model::{Fleet, Task};
-use crate::place::Impossible;
+use crate::place::{Impossible, Lack};
 use crate::spec::{Label, Problem, Seg, SourceMap};
 
 /// Longest part of a cycle that is named in the message itself; every edge still has its label.
@@ -200,8 +200,12 @@ impl Mistakes<'_> {
         let own = [Seg::key("workers"), Seg::key(&worker.name)];
         let mut labels: Vec<Label> = Vec::new();
         labels.extend(self.label(&asked, "asked for here".into()));
+        if no.lacks.iter().any(|lack| matches!(lack, Lack::Secrets { .. })) {
+            let secrets = [Seg::key("tasks"), Seg::key(&task.base), Seg::key("secrets")];
+            labels.extend(self.label(&secrets, "what it asks to know".into()));
+        }
         labels.extend(self.label(&own, format!("the nearest, lacks {}", all_of(&lacks))));
-        let declared = labels.len() == 2;
+        let declared = self.map.place(&own).is_some();
         Problem {
             code: "fleet::impossible_worker",
             message: format!("no worker can run task `{}`", task.name),

@@ -11,6 +11,7 @@ use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::{self, Told};
 use super::resume::Recorded;
+use super::secrets::Maskers;
 use super::reuse::{self, Answer, Looked};
 use super::sink::Running;
 use super::writes::Snapshot;
@@ -53,6 +54,8 @@ pub(super) struct Flight {
     pub beside: Vec<TaskId>,
     /// Goes into the log before the next output.
     heading: Option<String>,
+    /// What may be the beginning of a secret's value and waits for what follows; only in a run with secrets.
+    pub maskers: Option<Box<Maskers>>,
     stop: Option<StopCause>,
     phase: Phase,
 }
@@ -113,6 +116,7 @@ impl Flight {
             before: None,
             beside: Vec::new(),
             heading: None,
+            maskers: None,
             stop: None,
             phase: Phase::Preparing,
         }
@@ -260,7 +264,7 @@ impl Engine<'_> {
         flight.phase = Phase::Running;
         // The task's own words, before a tracer is put around them.
         let (spawn, argv) =
-            match launch::spawn(self, id, attempt).and_then(|spawn| launch::traced(self, id, attempt, spawn)) {
+            match launch::spawn(self, id, attempt, worker).and_then(|spawn| launch::traced(self, id, attempt, spawn)) {
                 Ok(both) => both,
                 Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
             };
@@ -323,6 +327,37 @@ impl Engine<'_> {
     }
 
     pub(super) fn output(&mut self, n: u32, from: frame::Stream, bytes: &[u8]) {
+        let Some(masks) = self.masks.clone() else { return self.printed(n, from, bytes) };
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        let mut maskers = flight.maskers.take().unwrap_or_default();
+        let masked = match from {
+            frame::Stream::Stdout => maskers.stdout.push(&masks, bytes),
+            frame::Stream::Stderr => maskers.stderr.push(&masks, bytes),
+        };
+        if !masked.is_empty() {
+            self.printed(n, from, masked);
+        }
+        if let Some(flight) = self.flights.get_mut(&n) {
+            flight.maskers = Some(maskers);
+        }
+    }
+
+    /// A process has ended, so nothing follows what was held back.
+    fn printed_all(&mut self, n: u32) {
+        let Some(masks) = self.masks.clone() else { return };
+        let Some(mut maskers) = self.flights.get_mut(&n).and_then(|flight| flight.maskers.take()) else { return };
+        for (from, masker) in
+            [(frame::Stream::Stdout, &mut maskers.stdout), (frame::Stream::Stderr, &mut maskers.stderr)]
+        {
+            let rest = masker.finish(&masks);
+            if !rest.is_empty() {
+                self.printed(n, from, rest);
+            }
+        }
+    }
+
+    /// Output as it may be kept and shown.
+    fn printed(&mut self, n: u32, from: frame::Stream, bytes: &[u8]) {
         let run_dir = self.run_dir();
         let Some(flight) = self.flights.get_mut(&n) else { return };
         let (task, attempt) = (flight.task, flight.attempt);
@@ -350,6 +385,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn not_started(&mut self, n: u32, error: &str) {
+        self.printed_all(n);
         let Some(flight) = self.flights.get_mut(&n) else { return };
         match &mut flight.phase {
             Phase::Commanding { ends, .. } => {
@@ -363,6 +399,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn exited(&mut self, n: u32, exited: Exited) {
+        self.printed_all(n);
         if let Some(error) = &exited.exit_log_error {
             // The exit is on no record of the supervisor's, so nothing new may rely on there being one.
             self.disk_lost(&format!("the exit log cannot be written: {error}"));
@@ -477,6 +514,7 @@ impl Engine<'_> {
             before: flight.before.take(),
             looked: flight.looked.clone(),
             beside: std::mem::take(&mut flight.beside),
+            masks: self.masks.clone(),
         };
         if request.looked.is_none() && judge::is_trivial(&self.view.fleet.tasks[id]) {
             let judged = judge::trivial(&self.root, &request);
@@ -530,6 +568,7 @@ impl Engine<'_> {
 
     /// The one end of every attempt: verdict, receipt, record, and on to the scheduler.
     fn finish(&mut self, n: u32, how: How<'_>, exited: Option<&Exited>, mut judged: Judged) {
+        self.printed_all(n);
         let Some(mut flight) = self.flights.remove(&n) else { return };
         self.in_flight.remove(&flight.task);
         let fleet = Arc::clone(&self.job.fleet);

@@ -12,8 +12,9 @@ use super::writes::{self, Snapshot};
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
 use crate::plan::fingerprint::Part;
+use crate::policy::mask::{Masks, Seeker};
 use crate::policy::verdict::{FaultKind, FileFault};
-use crate::protocol::receipt::{ArtifactRef, OutputRef, ScorerRecord};
+use crate::protocol::receipt::{ArtifactRef, EntryKind, OutputRef, ScorerRecord};
 use crate::scorer::{self, Captured, CommandEnd, Evidence};
 use crate::store::{Files, Root, Scan, ScanError, Store, outputs};
 
@@ -28,6 +29,8 @@ pub(super) struct Request {
     pub beside: Vec<TaskId>,
     /// What the task depended on when it began, when its result may be reused.
     pub looked: Option<Arc<Looked>>,
+    /// What nothing that is kept may hold.
+    pub masks: Option<Arc<Masks>>,
 }
 
 /// What it found.
@@ -103,9 +106,13 @@ impl Places<'_> {
 pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Judged {
     let task = &fleet.tasks[request.task];
     let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root(), request), ..Judged::default() };
-    artifacts(task, places, &mut judged);
+    let masks = request.masks.as_deref();
+    artifacts(task, places, masks, &mut judged);
     if let Err(error) = outputs(task, &places.ground.files, &mut judged) {
         judged.fault(FaultKind::Unreadable, format!("its outputs cannot be read: {error}"));
+    }
+    if let Some(masks) = masks {
+        clean_outputs(places.root(), masks, &mut judged);
     }
     if task.writable_paths.is_some() && request.before.is_none() {
         let why = "what it wrote cannot be checked: the run was cut short";
@@ -148,7 +155,7 @@ fn outputs(task: &Task, files: &Files, judged: &mut Judged) -> Result<(), ScanEr
 }
 
 /// Keeps what is declared. What cannot be read is the task's fault; what cannot be kept is ours.
-fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
+fn artifacts(task: &Task, places: &Places<'_>, masks: Option<&Masks>, judged: &mut Judged) {
     for artifact in &task.artifacts {
         let found = match Scan::new(std::slice::from_ref(&artifact.path)).and_then(|scan| scan.expand(places.root())) {
             Ok(found) => found,
@@ -162,13 +169,19 @@ fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
         }
         for path in found.files {
             let mut source = match places.root().read(Path::new(&*path)) {
-                Ok(file) => Source { file, error: None },
+                Ok(file) => Source { file, error: None, masks, seeker: Seeker::default(), secret: None },
                 Err(error) => {
                     judged.fault(FaultKind::Unreadable, format!("its artifact `{path}` cannot be read: {error}"));
                     continue;
                 }
             };
-            match (places.store.put_file(&mut source), source.error) {
+            let named = masks.and_then(|masks| masks.find(path.as_bytes()));
+            let put = if named.is_some() { Err(io::ErrorKind::InvalidData.into()) } else { places.store.put_file(&mut source) };
+            match (put, source.error) {
+                _ if named.or(source.secret).is_some() => {
+                    let key = named.or(source.secret).unwrap_or_default();
+                    judged.fault(FaultKind::Secret, format!("its artifact `{path}` holds the secret `{key}`"));
+                }
                 (Ok(put), _) => judged.artifacts.push(ArtifactRef {
                     kind: artifact.kind.clone(),
                     path,
@@ -186,18 +199,71 @@ fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
 }
 
 /// A file that remembers its own error, to tell it from the store's.
-struct Source {
+struct Source<'m> {
     file: File,
     error: Option<io::Error>,
+    /// What it may not hold.
+    masks: Option<&'m Masks>,
+    seeker: Seeker,
+    /// The key of what it holds all the same.
+    secret: Option<&'m str>,
 }
 
-impl Read for Source {
+impl Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer).inspect_err(|error| {
+        let read = self.file.read(buffer).inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
                 self.error = Some(io::Error::new(error.kind(), error.to_string()));
             }
-        })
+        })?;
+        if let Some(masks) = self.masks {
+            self.secret = self.secret.or(self.seeker.push(masks, &buffer[..read]));
+            if self.secret.is_some() {
+                // The store lets go of what it has of the file.
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Outputs are kept for other runs, and may be shared with other people.
+fn clean_outputs(root: &Root, masks: &Masks, judged: &mut Judged) {
+    let mut faults = Vec::new();
+    for output in &judged.outputs {
+        let path = &*output.path;
+        let found = match masks.find(path.as_bytes()) {
+            Some(key) => Ok(Some(key)),
+            None if output.kind == EntryKind::File => held_by(root, masks, path),
+            None => Ok(None),
+        };
+        match found {
+            Ok(None) => {}
+            Ok(Some(key)) => {
+                faults.push((FaultKind::Secret, format!("its output `{path}` holds the secret `{key}`")));
+            }
+            Err(error) => {
+                faults.push((FaultKind::Unreadable, format!("its output `{path}` cannot be read: {error}")));
+            }
+        }
+    }
+    judged.files.extend(faults);
+}
+
+fn held_by<'m>(root: &Root, masks: &'m Masks, path: &str) -> io::Result<Option<&'m str>> {
+    let (mut file, mut seeker) = (root.read(Path::new(path))?, Seeker::default());
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(None),
+            Ok(n) => {
+                if let Some(key) = seeker.push(masks, &piece[..n]) {
+                    return Ok(Some(key));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::reuse::{Answer, Ground, Looked, Turn};
 use super::writes::Snapshot;
 use super::{Engine, GRACE};
 use crate::digest::Digest;
-use crate::id::{Attempt, TaskId};
+use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::log;
 use crate::model::{Action, Fleet, Task};
 use crate::scorer::{self, CommandRule};
@@ -81,7 +81,12 @@ impl Prepared {
 }
 
 /// The process of the task itself.
-pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt) -> Result<Spawn, Refused> {
+pub(super) fn spawn(
+    engine: &mut Engine<'_>,
+    id: TaskId,
+    attempt: Attempt,
+    worker: WorkerId,
+) -> Result<Spawn, Refused> {
     let fleet = engine.view.fleet;
     let task = &fleet.tasks[id];
     let wants = scorer::wants(&task.scorers);
@@ -101,6 +106,7 @@ pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt) -> Re
     spawn.streams = if split { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = task.timeout.map(millis);
     spawn.idle_timeout_ms = task.idle_timeout.map(millis);
+    engine.give_secrets(id, worker, &mut spawn)?;
     Ok(spawn)
 }
 
@@ -116,6 +122,10 @@ pub(super) fn traced(
 ) -> Result<(Spawn, Argv), Refused> {
     let argv = spawn.argv.iter().map(|word| word.as_str().into()).collect();
     if let Some(audit) = engine.job.options.audit.as_ref().filter(|audit| audit.task == id) {
+        if engine.masks.is_some() {
+            // The tracer writes down the paths that processes use, and nothing masks those.
+            return Err(Refused("it cannot be traced in a run with secrets: a trace might hold their values".to_owned()));
+        }
         let wrapped = audit.wrap(engine.run_dir(), &engine.view.fleet.tasks[id], attempt, &mut spawn);
         wrapped.map_err(|error| Refused(format!("its trace cannot be written: {error}")))?;
     }
@@ -134,6 +144,7 @@ pub(super) fn scorer_spawn(
     spawn.streams = if command.score_from_stdout { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = Some(millis(command.timeout));
     spawn.label = format!("{}/{}", spawn.label, command.scorer);
+    spawn.unnamed = engine.masks.is_some();
     Ok(spawn)
 }
 

@@ -7,6 +7,7 @@
 //!   follows an attempt
 //! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
 //! - `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to the shared cache · `audit` what a traced task read
+//! - `secrets` what tasks may know, and how it is kept out of everything else
 //! - `written` what goes out, and what if it cannot · `ending` how a run ends
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
@@ -28,6 +29,7 @@ mod receipts;
 mod resume;
 pub mod reuse;
 mod reused;
+pub mod secrets;
 mod signal;
 pub mod sink;
 mod sitting;
@@ -51,6 +53,7 @@ use crate::id::{IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, FLEET_VERSION, Journal, ReadError, Stream};
 use crate::model::Fleet;
 use crate::policy::ExitCode;
+use crate::policy::mask::Masks;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::run::RunRequest;
@@ -103,6 +106,8 @@ pub struct Job<'a> {
     pub resumes: Option<Resumes>,
     /// What passed in the run that this one does again, and is not to be run as long as its outputs are there.
     pub stands: Vec<(TaskId, Receipt)>,
+    /// What its tasks may know; `None` when they ask for nothing.
+    pub secrets: Option<secrets::Secrets>,
 }
 
 /// A run that was cut short.
@@ -218,6 +223,8 @@ struct Engine<'a> {
     environments: Environments,
     root: Arc<Root>,
     store: Option<Arc<Store>>,
+    /// `None` in a run without secrets, which pays nothing for those of others.
+    masks: Option<Arc<Masks>>,
     receipts: Receipts,
     reuse: Reuse,
     uploads: Uploads,
@@ -287,6 +294,7 @@ impl<'a> Engine<'a> {
             environments,
             root,
             store: None,
+            masks: job.secrets.as_ref().map(|secrets| Arc::clone(secrets.masks())),
             receipts: Receipts::of(view.run, fleet, FLEET_VERSION, &receipts::MECHANISMS),
             reuse,
             uploads: Uploads::default(),

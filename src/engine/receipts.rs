@@ -84,7 +84,7 @@ impl Engine<'_> {
                 output_bytes: exited.output_bytes,
             });
         }
-        receipt
+        self.without_secrets(receipt)
     }
 
     /// A task whose earlier result holds.
@@ -97,7 +97,7 @@ impl Engine<'_> {
         receipt.inputs_digest = entry.inputs_digest;
         receipt.fingerprint = never_reusable(task).is_none().then_some(entry.fingerprint);
         receipt.outputs = entry.outputs;
-        receipt
+        self.without_secrets(receipt)
     }
 
     /// A task that was settled without an attempt.
@@ -107,7 +107,7 @@ impl Engine<'_> {
         let mut receipt = self.receipts.blank(task, self.stamp(), cause.result());
         receipt.failure_kind = (receipt.result == TaskResult::Fail).then_some(FailureKind::Transport);
         receipt.cause = Some(why_skipped(fleet, task, cause));
-        receipt
+        self.without_secrets(receipt)
     }
 }
 

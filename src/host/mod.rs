@@ -2,4 +2,5 @@
 //! pipes; other kinds of host will be other ways to start the same program.
 
 pub mod local;
+pub mod secret;
 pub mod strace;

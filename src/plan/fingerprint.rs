@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::digest::{Digest, Hasher};
 use crate::graph::affected::takes;
 use crate::model::scorer::Source;
-use crate::model::{Action, Repeat, Scorer, ScorerRule, Task};
+use crate::model::{Action, Delivery, Repeat, Scorer, ScorerRule, SecretUse, Task};
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 
 /// Goes up when the walk changes its meaning; no older result is reused then.
@@ -44,10 +44,12 @@ pub enum Kind {
     Scored = 14,
     /// How many repetitions judge it.
     Repeat = 15,
+    /// A secret by its key, and where it comes from and how; never by its value.
+    Secret = 16,
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Command,
         Self::Program,
         Self::Workdir,
@@ -63,6 +65,7 @@ impl Kind {
         Self::Scratch,
         Self::Scored,
         Self::Repeat,
+        Self::Secret,
     ];
 
     /// In explanations and JSON.
@@ -84,6 +87,7 @@ impl Kind {
             Self::Scratch => "scratch",
             Self::Scored => "scored_file",
             Self::Repeat => "repeat",
+            Self::Secret => "secret",
         }
     }
 
@@ -228,6 +232,13 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
     if let Some(Repeat { runs, quorum }) = task.repeat {
         // It decides the verdict. `retry` does not: a pass is a pass, at whatever attempt.
         text(Kind::Repeat, "", &format!("{quorum} of {runs}"));
+    }
+    for SecretUse { key, source, delivery } in &task.secrets {
+        let name = match delivery {
+            Delivery::File(name) => format!("{key} as file:{name}"),
+            Delivery::Env(name) => format!("{key} as env:{name}"),
+        };
+        text(Kind::Secret, &name, source.name());
     }
     for (axis, value) in &task.matrix {
         text(Kind::Matrix, axis, value);

@@ -92,6 +92,20 @@ impl Masks {
         }
     }
 
+    /// As [`Self::text`], for a text that whoever gave it may have cut: its end may be the beginning of a value.
+    #[must_use]
+    pub fn cut_text(&self, text: &str) -> String {
+        let mut masked = self.text(text).into_owned();
+        let mut state = self.matcher.start();
+        self.matcher.scan(&mut state, masked.as_bytes(), &mut |_| {});
+        let open = self.matcher.depth(state);
+        if open >= VALUE_BYTES_MIN {
+            let end = (0..=masked.len() - open).rev().find(|at| masked.is_char_boundary(*at)).unwrap_or(0);
+            masked.replace_range(end.., "***");
+        }
+        masked
+    }
+
     #[must_use]
     pub fn bytes<'t>(&self, bytes: &'t [u8]) -> Cow<'t, [u8]> {
         if self.find(bytes).is_none() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::process::Signal;
 
-use super::attempt::{Attempt, Ended};
+use super::attempt::{self, Attempt, Ended};
 use super::clock::RunClock;
 use super::exits::{self, Entry, Exit, ExitLog};
 use super::frame::{
@@ -522,7 +522,7 @@ impl Server {
             cpu_ms: exited.cpu_ms,
             max_rss_bytes: exited.max_rss_bytes,
             output_bytes: exited.output_bytes,
-            leaked: exited.leaked.clone(),
+            leaked: if attempt.unnamed { attempt::without_names(&exited.leaked) } else { exited.leaked.clone() },
         };
         match &mut self.log {
             Ok(log) => {

@@ -174,6 +174,16 @@ fn a_value_gives_way_to_its_key() {
 }
 
 #[test]
+fn the_beginning_of_a_value_at_the_end_of_a_cut_text_is_masked() {
+    let masks = masks("hunter2-canary-of-some-length");
+    for (text, masked) in
+        [("17 hunter2-canary-", "17 ***"), ("17 hunter2", "17 ***"), ("17 hunte", "17 hunte"), ("17 sleep", "17 sleep")]
+    {
+        assert_eq!(masks.cut_text(text), masked);
+    }
+}
+
+#[test]
 fn lines_of_a_value_are_values_too() {
     let masks = masks("-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nabc\n-----END KEY-----");
     assert_eq!(masks.text("got MIIEvQIBADANBgkq and abc"), "got [secret KEY] and abc");
