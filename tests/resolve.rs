@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fleet::id::Id;
-use fleet::model::{Action, Fleet, ScorerRule, Shell};
+use fleet::model::{Action, Capability, ContainerEngine, Fleet, Host, SandboxLayer, ScorerRule, Shell, Trust};
 use fleet::spec::{self, Facts, Loaded, Origin, Request, Seg, render};
 
 fn load(files: &[(&str, &str)], set: &[(&str, &str)]) -> Loaded {
@@ -21,7 +21,8 @@ fn load(files: &[(&str, &str)], set: &[(&str, &str)]) -> Loaded {
 }
 
 fn load_at(file: &Path, set: &[(&str, &str)]) -> Loaded {
-    let env = HashMap::from([("CI".to_owned(), "true".to_owned())]);
+    let env =
+        HashMap::from([("CI", "true"), ("HOME", "/home/me")].map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut facts = Facts::new(4, env, |_| Some("release/1.4".to_owned()));
     "linux".clone_into(&mut facts.os);
     "x86_64".clone_into(&mut facts.arch);
@@ -276,6 +277,69 @@ fn the_implied_worker_has_slots_for_what_is_asked_for() {
     assert_eq!(slots("[policies]\nmax_parallel = 1\n", None), [2]);
     assert_eq!(slots(declared, Some(4)), [2]);
     assert_eq!(slots(&format!("{declared}{parallel}"), None), [2]);
+}
+
+#[test]
+fn a_worker_has_a_host_and_the_trust_that_is_left_of_it() {
+    let digest = "ab".repeat(32);
+    let text = |security: &str| {
+        format!(
+            "name = 'x'\n[tasks.a]\nrun = 'x'\nlimits = {{ cpu = 0.5 }}\n[defaults]\nlimits = {{ pids = 3 }}\n\
+             [tasks.b]\nrun = 'x'\n[workers.here]\nhost = 'local'\n\
+             [workers.far]\nhost = {{ kind = 'ssh', host = 'h', identity = '~/.ssh/ci', known_hosts = 'keys/known', \
+             working_directory = '/srv//fleet/' }}\nlease = '5s'\ntools = ['cc']\n\
+             [workers.box]\nhost = {{ kind = 'container', image = 'x@sha256:{digest}' }}\nmax_concurrent_tasks = 3\n\
+             [workers.boss]\nhost = 'local'\ntrust = 'operator'\n{security}"
+        )
+    };
+    let trusts = |security: &str| {
+        let fleet = fleet(&text(security));
+        fleet.workers.values().map(|worker| format!("{} of {}", worker.trust, worker.own_trust)).collect::<Vec<_>>()
+    };
+    let own = ["local of local", "remote_verified of remote_verified", "sandbox of sandbox", "operator of operator"];
+    assert_eq!(trusts(""), own);
+    assert_eq!(trusts("[policies.security]\n"), own);
+    let lowered = ["local of local", "local of remote_verified", "sandbox of sandbox", "local of operator"];
+    assert_eq!(trusts("[policies.security]\nmax_trust = 'local'\n"), lowered);
+    let common = ["sandbox of sandbox", "sandbox of sandbox", "sandbox of sandbox", "operator of operator"];
+    assert_eq!(trusts("[policies.security]\ndefault_trust = 'sandbox'\n"), common);
+
+    let fleet = fleet(&text(""));
+    let workers: Vec<_> = fleet.workers.values().collect();
+    let Host::Ssh(ssh) = &workers[1].host else { panic!("{:?}", workers[1].host) };
+    assert_eq!(ssh.identity.as_deref(), Some(Path::new("/home/me/.ssh/ci")));
+    assert_eq!(ssh.known_hosts, Some(fleet.workspace.join("keys/known")));
+    assert_eq!(ssh.working_directory.as_deref(), Some("/srv/fleet"));
+    assert_eq!((workers[0].slots, workers[1].slots, workers[2].slots), (4, 1, 3), "elsewhere nobody knows the cores");
+    assert_eq!((workers[1].lease, &*workers[1].tools), (Duration::from_secs(5), &["cc".to_owned()][..]));
+    let Host::Container(container) = &workers[2].host else { panic!("{:?}", workers[2].host) };
+    assert_eq!((container.engine, container.is_pinned()), (ContainerEngine::Docker, true));
+    let limits: Vec<_> =
+        fleet.tasks.values().map(|task| task.limits.as_deref().map(|l| (l.cpu_milli, l.pids))).collect();
+    assert_eq!(limits, [Some((Some(500), None)), Some((None, Some(3)))], "a task's own table is taken whole");
+}
+
+#[test]
+fn the_policy_on_security_is_resolved_with_the_tasks_its_grants_are_for() {
+    let fleet = fleet(
+        "name = 'x'\n[tasks.lint]\nrun = 'x'\nmatrix = { on = ['a', 'b'] }\n[tasks.publish]\nrun = 'x'\n[policies.security]\n\
+         require_identity_verification = true\nallowed_secrets = ['TOKEN']\nsandbox = ['landlock']\n\
+         secrets_directory = '~/secrets'\nsecrets_command = 'pass show'\ngrants = [\
+         { capability = 'network', scope = 'lint', reason = 'r' }, { capability = 'release', scope = 'publish', reason = 'r' },\
+         { capability = 'write:./dist//**', scope = 'lint:b*', reason = 'r' }]\n",
+    );
+    let security = fleet.policies.security.as_deref().expect("the table is there");
+    assert_eq!((security.default_trust, security.max_trust), (None, Trust::Operator));
+    assert_eq!(security.secrets_directory.as_deref(), Some(Path::new("/home/me/secrets")));
+    assert_eq!(security.secrets_command.as_deref(), Some(&["pass".into(), "show".into()][..]));
+    assert_eq!(security.sandbox, [SandboxLayer::Landlock]);
+    assert_eq!(security.grants[2].capability, Capability::Write("dist/**".into()));
+    let covered = |n: usize| {
+        let covers = security.grants[n].covers();
+        let tasks = fleet.tasks.values().filter(|task| covers(&task.name, &task.base));
+        tasks.map(|task| &*task.name).collect::<Vec<_>>()
+    };
+    assert_eq!([covered(0), covered(1), covered(2)], [vec!["lint:a", "lint:b"], vec!["publish"], vec!["lint:b"]]);
 }
 
 #[test]

@@ -206,11 +206,22 @@ impl Mistakes<'_> {
         }
         labels.extend(self.label(&own, format!("the nearest, lacks {}", all_of(&lacks))));
         let declared = self.map.place(&own).is_some();
+        // Nobody has more than `max_trust`, so a worker with more would be no help.
+        let most = self.fleet.policies.security.as_deref().map(|security| security.max_trust);
+        let bounded =
+            |lack: &Lack| matches!(lack, Lack::Trust { wanted, .. } if most.is_some_and(|most| most < *wanted));
+        let bounded = no.lacks.iter().any(bounded);
+        if bounded {
+            let most = [Seg::key("policies"), Seg::key("security"), Seg::key("max_trust")];
+            labels.extend(self.label(&most, "no worker has more trust than this".into()));
+        }
         Problem {
             code: "fleet::impossible_worker",
             message: format!("no worker can run task `{}`", task.name),
             labels,
-            help: Some(if declared {
+            help: Some(if bounded {
+                format!("raise `max_trust`, or let task `{}` ask for less", task.name)
+            } else if declared {
                 format!("give worker `{}` what it lacks, or ask for less", worker.name)
             } else {
                 format!(

@@ -176,7 +176,11 @@ fn artifacts(task: &Task, places: &Places<'_>, masks: Option<&Masks>, judged: &m
                 }
             };
             let named = masks.and_then(|masks| masks.find(path.as_bytes()));
-            let put = if named.is_some() { Err(io::ErrorKind::InvalidData.into()) } else { places.store.put_file(&mut source) };
+            let put = if named.is_some() {
+                Err(io::ErrorKind::InvalidData.into())
+            } else {
+                places.store.put_file(&mut source)
+            };
             match (put, source.error) {
                 _ if named.or(source.secret).is_some() => {
                     let key = named.or(source.secret).unwrap_or_default();

@@ -81,12 +81,7 @@ impl Prepared {
 }
 
 /// The process of the task itself.
-pub(super) fn spawn(
-    engine: &mut Engine<'_>,
-    id: TaskId,
-    attempt: Attempt,
-    worker: WorkerId,
-) -> Result<Spawn, Refused> {
+pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt, worker: WorkerId) -> Result<Spawn, Refused> {
     let fleet = engine.view.fleet;
     let task = &fleet.tasks[id];
     let wants = scorer::wants(&task.scorers);
@@ -124,7 +119,9 @@ pub(super) fn traced(
     if let Some(audit) = engine.job.options.audit.as_ref().filter(|audit| audit.task == id) {
         if engine.masks.is_some() {
             // The tracer writes down the paths that processes use, and nothing masks those.
-            return Err(Refused("it cannot be traced in a run with secrets: a trace might hold their values".to_owned()));
+            return Err(Refused(
+                "it cannot be traced in a run with secrets: a trace might hold their values".to_owned(),
+            ));
         }
         let wrapped = audit.wrap(engine.run_dir(), &engine.view.fleet.tasks[id], attempt, &mut spawn);
         wrapped.map_err(|error| Refused(format!("its trace cannot be written: {error}")))?;

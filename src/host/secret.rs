@@ -156,7 +156,8 @@ fn masked(said: &[u8], printed: &[u8], known: &[&str]) -> String {
     let masks = Masks::new(known.iter().copied().chain([printed]).map(|value| ("VALUE", value)));
     let said = masks.bytes(said);
     let said = String::from_utf8_lossy(&said[..said.len().min(SAID_BYTES_MAX)]).into_owned();
-    let words: Vec<&str> = said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        said.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ")
 }
 

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use globset::Glob;
+
+use super::task::is_glob;
 use super::{CacheRemote, Trust};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +49,37 @@ pub struct Grant {
     pub reason: Box<str>,
 }
 
+impl Security {
+    /// What holds where the file has the table and nothing in it.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self {
+            default_trust: None,
+            max_trust: Trust::Operator,
+            require_identity_verification: false,
+            allowed_secrets: Vec::new(),
+            grants: Vec::new(),
+            sandbox: SandboxLayer::ALL.to_vec(),
+            secrets_directory: None,
+            secrets_command: None,
+        }
+    }
+}
+
+impl Grant {
+    /// Whether it is for a task, by the task's name and its base: the scope is the name of one, the name of a matrix for
+    /// all its instances, or a glob of names.
+    pub fn covers(&self) -> impl Fn(&str, &str) -> bool + use<'_> {
+        let glob = is_glob(&self.scope).then(|| Glob::new(&self.scope).ok()).flatten();
+        let glob = glob.map(|glob| glob.compile_matcher());
+        move |name, base| {
+            *name == *self.scope
+                || *base == *self.scope
+                || glob.as_ref().is_some_and(|glob| glob.is_match(name) || glob.is_match(base))
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// Sockets of all kinds.
@@ -56,6 +90,18 @@ pub enum Capability {
     Secrets,
     /// What a release needs: network and secrets.
     Release,
+}
+
+impl std::fmt::Display for Capability {
+    /// As the fleet file has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Network => f.write_str("network"),
+            Self::Write(glob) => write!(f, "write:{glob}"),
+            Self::Secrets => f.write_str("secrets"),
+            Self::Release => f.write_str("release"),
+        }
+    }
 }
 
 /// A mechanism that can hold a sandboxed task on its own.

@@ -26,6 +26,8 @@ pub struct Worker {
     pub tools: Vec<String>,
     /// What it has in this run: the lower of its own and the policy's `max_trust`.
     pub trust: Trust,
+    /// What the file says, or else the policy or its host.
+    pub own_trust: Trust,
     /// How long it may be silent before it is lost. Means nothing for a local one.
     pub lease: Duration,
     /// Bytes that inputs may take there between runs. Means nothing for a local one.
@@ -53,6 +55,7 @@ impl Worker {
             roles: Vec::new(),
             tools: Vec::new(),
             trust: Trust::Local,
+            own_trust: Trust::Local,
             lease: LEASE,
             cache_bytes: CACHE_BYTES,
             metadata: Metadata::new(),
@@ -78,6 +81,16 @@ impl Host {
             Self::Local => "local",
             Self::Ssh(_) => "ssh",
             Self::Container(container) => container.engine.name(),
+        }
+    }
+
+    /// The trust of what lives there, unless the file says. The key of a machine behind ssh is always verified.
+    #[must_use]
+    pub fn default_trust(&self) -> Trust {
+        match self {
+            Self::Local => Trust::Local,
+            Self::Ssh(_) => Trust::RemoteVerified,
+            Self::Container(_) => Trust::Sandbox,
         }
     }
 }

@@ -20,9 +20,13 @@ pub enum Lack {
         has: Option<String>,
     },
     Capability(String),
+    Role(Box<str>),
+    Tool(String),
     Trust {
         wanted: Trust,
         has: Trust,
+        /// Its own, where the policy's `max_trust` leaves it less.
+        own: Option<Trust>,
     },
     /// The task has secrets, and this trust may have none without a grant.
     Secrets {
@@ -87,8 +91,17 @@ pub fn lacks(worker: &Worker, request: &WorkerRequest) -> Vec<Lack> {
             lacks.push(Lack::Capability(wanted.clone()));
         }
     }
+    if let Some(wanted) = request.role.as_ref().filter(|wanted| !worker.roles.iter().any(|role| **role == ***wanted)) {
+        lacks.push(Lack::Role(wanted.clone()));
+    }
+    for wanted in &request.tools {
+        if !worker.tools.contains(wanted) {
+            lacks.push(Lack::Tool(wanted.clone()));
+        }
+    }
     if let Some(wanted) = request.trust.filter(|trust| *trust > worker.trust) {
-        lacks.push(Lack::Trust { wanted, has: worker.trust });
+        let own = Some(worker.own_trust).filter(|own| *own > worker.trust);
+        lacks.push(Lack::Trust { wanted, has: worker.trust, own });
     }
     lacks
 }
@@ -103,7 +116,12 @@ impl fmt::Display for Lack {
                 write!(f, "the label {key} = \"{wanted}\" (it has \"{has}\")")
             }
             Self::Capability(name) => write!(f, "the capability \"{name}\""),
-            Self::Trust { wanted, has } => write!(f, "the trust {wanted} (it has {has})"),
+            Self::Role(role) => write!(f, "the role \"{role}\""),
+            Self::Tool(tool) => write!(f, "the tool \"{tool}\""),
+            Self::Trust { wanted, has, own: None } => write!(f, "the trust {wanted} (it has {has})"),
+            Self::Trust { wanted, has, own: Some(own) } => {
+                write!(f, "the trust {wanted} (it has {own}, of which `max_trust` leaves {has})")
+            }
             Self::Secrets { has } => {
                 write!(f, "the trust {SECRETS_FROM} or a grant, to be given secrets (it has {has})")
             }

@@ -169,6 +169,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Whether a checked path leads nowhere out of the workspace through a link.
+    pub(super) fn stays(&self, path: &str) -> bool {
+        self.links.borrow_mut().check(self.outside, path).is_ok()
+    }
+
     /// A list of paths; a path listed twice is a mistake, and so is a list that only excludes.
     pub(super) fn paths(
         &self,

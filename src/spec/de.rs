@@ -168,6 +168,9 @@ impl<'t> De<'t, '_> {
             "weight" if self.number()? <= 0.0 => {
                 return self.settle(Err(Failure::Says("must be greater than 0".into())));
             }
+            "cores" if !(0.01..=1024.0).contains(&self.number()?) => {
+                return self.settle(Err(Failure::Says("must be from 0.01 to 1024".into())));
+            }
             "multiplier" if self.number()? < 1.0 => {
                 return self.settle(Err(Failure::Says("must be at least 1".into())));
             }

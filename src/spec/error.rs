@@ -3,18 +3,23 @@
 
 mod cache;
 mod draft;
+mod place;
 mod retry;
 mod secret;
 mod text;
 
 use std::ops::Range;
 
+use super::container::{ArgMistake, ImageMistake};
+use super::host::{FarMistake, NameMistake};
 use super::paths::PathMistake;
 use super::quantity::UnitMistake;
+use super::security::GrantMistake;
 use super::shell::ShellSyntax;
 use super::tree::FileId;
 use super::url::UrlMistake;
 use super::vars::ReferenceMistake;
+use crate::model::Trust;
 
 /// One mistake, ready to be rendered for people or machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,15 +253,78 @@ pub enum SpecError {
         at: Place,
         size_at: Place,
     },
-    TrustNotYet {
-        worker: String,
-        trust: &'static str,
-        at: Place,
-    },
     UnknownPlatform {
         what: &'static str,
         name: String,
         at: Place,
+        near: Option<String>,
+    },
+
+    // ── places and trust ──
+    SshName {
+        field: &'static str,
+        at: Place,
+        why: NameMistake,
+    },
+    FarPath {
+        field: &'static str,
+        at: Place,
+        why: FarMistake,
+    },
+    Fingerprint {
+        at: Place,
+    },
+    Image {
+        at: Place,
+        why: ImageMistake,
+    },
+    ImageByTag {
+        worker: String,
+        image: String,
+        engine: &'static str,
+        trust: Trust,
+        at: Place,
+        trust_at: Option<Place>,
+    },
+    ContainerArg {
+        worker: String,
+        flag: String,
+        trust: Trust,
+        at: Place,
+        why: ArgMistake,
+    },
+    TwoSlots {
+        at: Place,
+        other: Place,
+    },
+    /// On a local host.
+    FieldOfRemote {
+        field: &'static str,
+        at: Place,
+        host_at: Place,
+    },
+    Lease {
+        at: Place,
+        least: String,
+        most: String,
+    },
+    /// `remote_verified` of what is not behind ssh.
+    TrustOfHost {
+        worker: String,
+        host: &'static str,
+        at: Place,
+    },
+    MemoryLimit {
+        at: Place,
+    },
+    Grant {
+        at: Place,
+        capability: String,
+        why: GrantMistake,
+    },
+    GrantForNobody {
+        at: Place,
+        scope: String,
         near: Option<String>,
     },
 

@@ -11,12 +11,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use super::shape::{
-    DurationText, Free, List, MatrixRaw, Multiplier, Name, Named, OneOrMany, RunRaw, Scalar, Share, SizeText, Table,
-    Text, Weight,
+    Cores, DurationText, Free, List, MatrixRaw, Multiplier, Name, Named, OneOrMany, RunRaw, Scalar, Share, SizeText,
+    Table, Text, Weight,
 };
 use super::shape::{lenient, shapes};
 pub use super::words::{
-    Accept, CommandScore, HostWord, OnUnknownRaw, RemoteMode, RetryWord, SecretSourceRaw, ShellRaw, StreamRaw, TrustRaw,
+    Accept, CommandScore, HostWord, OnUnknownRaw, RemoteMode, RetryWord, SandboxWord, SecretSourceRaw, ShellRaw,
+    StreamRaw, TrustRaw,
 };
 
 /// Keys of the format that this version refuses as not supported yet, by the table they belong to (the serde name of
@@ -52,16 +53,14 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
     ),
     ("Task", &["agent", "instructions", "budget", "alerts"]),
     ("When", &["changed"]),
-    ("WorkerRequest", &["role", "tools"]),
-    ("Policies", &["security", "budget", "alerts"]),
+    ("Policies", &["budget", "alerts"]),
 ];
 
 /// Kinds of the format that this version refuses as not supported yet, by the enum they belong to.
-pub const KINDS_NOT_YET: &[(&str, &[&str])] = &[
-    ("Host", &["ssh", "docker"]),
-    ("HostWord", &["ssh", "docker"]),
-    ("Scorer", &["verifier_prompt", "manual", "diff_confined", "metric"]),
-];
+pub const KINDS_NOT_YET: &[(&str, &[&str])] = &[("Scorer", &["verifier_prompt", "manual", "diff_confined", "metric"])];
+
+/// Kinds of hosts that need more than their word.
+pub const HOST_KINDS: &[&str] = &["ssh", "docker", "podman", "container"];
 
 /// The kind of failure that a task of any version may not retry, with the enum it would belong to.
 pub const NEVER_RETRIED: (&str, &str) = ("RetryOn", "verifier");
@@ -125,8 +124,13 @@ macro_rules! scorers {
     };
 }
 
+mod places;
 mod secrets;
 
+pub use places::{
+    ContainerRaw, GrantRaw, HostRaw, HostTable, LimitsRaw, LocalRaw, PoliciesRaw, SecurityRaw, SshRaw, WorkerRaw,
+    WorkerRequestRaw,
+};
 pub use secrets::{SecretRaw, SecretTable};
 
 written! {
@@ -199,6 +203,8 @@ written! {
             tools: List<Text>,
             /// Whether results may be reused.
             cache: bool,
+            /// What an attempt may take of the machine; a task's own table is taken whole.
+            limits: LimitsRaw,
         }
     }
 
@@ -274,6 +280,8 @@ written! {
             secrets: Box<List<SecretRaw>>,
             /// What it asks of a worker.
             worker: Box<WorkerRequestRaw>,
+            /// What an attempt may take of the machine; as much as there is unless said.
+            limits: Box<LimitsRaw>,
             /// What judges the result: names of `[scorers]`, or scorers. `exit_code` unless said.
             scorers: Box<List<ScorerRef>>,
             /// Least weighted mean of the scores for a pass.
@@ -358,59 +366,6 @@ written! {
             branch: OneOrMany,
             /// Paths of which one must exist; globs.
             exists: OneOrMany,
-        }
-    }
-
-    /// What a task asks of a worker; every part must hold.
-    WorkerRequestRaw = "WorkerRequest" {
-        optional {
-            /// That worker and no other.
-            id: Text,
-            /// Labels it must have.
-            labels: Table<Text>,
-            /// Capabilities it must have.
-            capabilities: List<Text>,
-            /// At least this much trust.
-            trust: TrustRaw,
-        }
-    }
-
-    /// A place to run.
-    WorkerRaw = "Worker" {
-        required {
-            /// The kind of place: `"local"`.
-            host: HostRaw,
-        }
-        optional {
-            /// How many attempts it carries at once; the number of cores unless said.
-            slots: NonZeroU32,
-            /// What tasks may ask for.
-            labels: Table<Text>,
-            /// What tasks may ask for.
-            capabilities: List<Text>,
-            /// How far it is trusted; by its host unless said.
-            trust: TrustRaw,
-            /// Free; carried through to receipts.
-            metadata: Free,
-        }
-    }
-
-    /// This machine.
-    LocalRaw = "Local" {
-        optional {}
-    }
-
-    /// What bounds a run.
-    PoliciesRaw = "Policies" {
-        optional {
-            /// After a failure, cancel what runs and start nothing more.
-            fail_fast: bool,
-            /// Attempts at once over all workers.
-            max_parallel: NonZeroU32,
-            /// Time for the whole run.
-            timeout: DurationText,
-            /// Named pools; a task takes from them with `uses`.
-            limits: Named<NonZeroU32>,
         }
     }
 
@@ -620,14 +575,6 @@ impl ScorerRaw {
     }
 }
 
-/// The kind of a worker's host, with what that kind needs to know.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename = "Host", rename_all = "snake_case")]
-#[schemars(tag = "kind")]
-pub enum HostTable {
-    Local(LocalRaw),
-}
-
 shapes! {
     /// A task that must pass before.
     NeedRaw = "need" {
@@ -639,11 +586,6 @@ shapes! {
     ScorerRef = "scorer" {
         Name(Text) = "text",
         Inline(Box<ScorerRaw>) = "table",
-    }
-    /// Where a worker lives.
-    HostRaw = "host" {
-        Word(HostWord) = "text",
-        Table(Box<HostTable>) = "table",
     }
     /// A shared cache: where it is, and how to use it.
     RemoteRaw = "shared cache" {

@@ -277,12 +277,13 @@ impl Merge<'_> {
                 workdir,
                 priority,
                 tools,
-                cache
+                cache,
+                limits
             );
         }
         if let Some(part) = part.policies {
             let whole = whole.policies.get_or_insert_with(|| Box::new(empty()));
-            once!(self, file, "policies", whole, part, fail_fast, max_parallel, timeout, limits);
+            once!(self, file, "policies", whole, part, fail_fast, max_parallel, timeout, limits, security);
         }
         if let Some(part) = part.cache {
             let whole = whole.cache.get_or_insert_with(|| Box::new(empty()));

@@ -32,7 +32,9 @@ const FORMS: &[Form] = &[
     Form {
         name: "a Slack token",
         begins: &["xoxa-", "xoxb-", "xoxe-", "xoxo-", "xoxp-", "xoxr-", "xoxs-"],
-        length: |text| token(text, 5, 10, WORD_OR_DASH).filter(|end| text[5..*end].contains(|c: char| c.is_ascii_digit())),
+        length: |text| {
+            token(text, 5, 10, WORD_OR_DASH).filter(|end| text[5..*end].contains(|c: char| c.is_ascii_digit()))
+        },
     },
     Form { name: "a Stripe key", begins: &["sk_live_", "rk_live_"], length: |text| token(text, 8, 16, ALNUM) },
     Form { name: "an API key", begins: &["sk-"], length: api_key },
@@ -204,14 +206,14 @@ fn in_url(text: &str, start: usize, end: usize) -> Option<Literal> {
         return None;
     }
     let rest = &text[end..];
-    let authority = &rest[..rest.find(|c: char| c.is_whitespace() || "/?#\"'`<>\\,;|()".contains(c)).unwrap_or(rest.len())];
+    let authority =
+        &rest[..rest.find(|c: char| c.is_whitespace() || "/?#\"'`<>\\,;|()".contains(c)).unwrap_or(rest.len())];
     let (login, host) = authority.rsplit_once('@')?;
     let (user, password) = login.split_once(':')?;
     let reference = |c: char| matches!(c, '$' | '{' | '}' | '%' | '*');
     let encoded = |text: &str| {
-        text.match_indices('%').all(|(at, _)| {
-            text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-        })
+        text.match_indices('%')
+            .all(|(at, _)| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)))
     };
     let refers = password.contains(|c| reference(c) && (c != '%' || !encoded(password)));
     let name = if let Some(bracketed) = host.strip_prefix('[') {
@@ -251,7 +253,10 @@ mod tests {
             (format!("cio{}", &alnum[..32]), "a crates.io token"),
             (format!("pypi-AgEIcHlwaS5vcmc{alnum}"), "a PyPI token"),
             (format!("eyJhbGciOiJI.eyJzdWIiOiIx.{alnum}"), "a JSON Web Token"),
-            (format!("-----BEGIN RSA PRIVATE KEY-----\n{alnum}{alnum}\n-----END RSA PRIVATE KEY-----"), "a private key"),
+            (
+                format!("-----BEGIN RSA PRIVATE KEY-----\n{alnum}{alnum}\n-----END RSA PRIVATE KEY-----"),
+                "a private key",
+            ),
             (format!("-----BEGIN OPENSSH PRIVATE KEY-----\\n{alnum}{alnum}"), "a private key"),
         ]
     }

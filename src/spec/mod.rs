@@ -5,16 +5,19 @@
 //!
 //! The meaning half, in the order things happen: `include` finds and merges files, `vars` fills references in,
 //! `matrix` makes instances, `needs` turns names into ids, `task`, `secret`, `scorer`, `worker` and `when` resolve the rest, all
-//! with a `context` at hand. `shell`, `paths` and `quantity` (durations and sizes) read one kind
+//! with a `context` at hand; of a worker `host` has where it lives, `container` what one may be made of, and `security`
+//! what bounds trust. `shell`, `paths` and `quantity` (durations and sizes) read one kind
 //! of text each. `error` has every mistake and
 //! its words, `literal` finds credentials that no file should hold, `map` the places, `render` what is seen of it. `outside` asks everything that is not in the file itself,
 //! and `looks` has what it was told.
 
 mod cache;
+pub mod container;
 mod context;
 pub mod de;
 pub mod error;
 pub mod file;
+mod host;
 mod include;
 mod json;
 mod literal;
@@ -33,6 +36,7 @@ mod retry;
 pub mod schema;
 mod scorer;
 mod secret;
+mod security;
 mod shape;
 mod shell;
 pub mod source;

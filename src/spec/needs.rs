@@ -33,6 +33,15 @@ pub(super) struct Plan {
     pub(super) first: usize,
 }
 
+/// The names of all tasks, each with its base.
+pub(super) fn names<'t>(
+    written: &'t [(Text, TaskRaw)],
+    plans: &'t [Plan],
+) -> impl Iterator<Item = (Box<str>, &'t str)> {
+    let all = written.iter().zip(plans);
+    all.flat_map(|((base, _), plan)| plan.instances.iter().map(|values| (instance_name(base, values), &**base)))
+}
+
 /// A task as written, with its plan. The two are kept apart so that two hundred thousand tasks are never copied.
 struct Planned<'a> {
     base: &'a Text,

@@ -67,6 +67,13 @@ impl<'a> Outside<'a> {
         holds
     }
 
+    /// The caller's home folder; none where `HOME` is not an absolute path.
+    pub(super) fn home(&self) -> Option<&'a str> {
+        let home = self.facts.variable("HOME").filter(|home| home.starts_with('/'))?;
+        self.variable("HOME", Some(home));
+        Some(home)
+    }
+
     pub(super) fn branch(&self, workspace: &Path) -> Option<&'a str> {
         let branch = self.facts.branch(workspace);
         self.looks.borrow_mut().branch = Some(branch.map(str::to_owned));

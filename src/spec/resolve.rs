@@ -16,6 +16,7 @@ use super::nearest::nearest;
 use super::needs::{self, NEEDS_MAX, Names, Plan};
 use super::outside::Outside;
 use super::scorer::{self, Named};
+use super::security;
 use super::source::Syntax;
 use super::task::{self, Tables};
 use super::tree::FileId;
@@ -212,13 +213,23 @@ impl Resolver<'_> {
         }
         let (policies, pools) = self.policies(whole.policies.as_deref());
         let workers = whole.workers.map(|workers| workers.0).unwrap_or_default();
-        let workers = worker::workers(cx, workers, policies.max_parallel);
+        let workers = worker::workers(cx, workers, &policies);
         let scorers = Named::new(cx, whole.scorers.map(|scorers| scorers.0).unwrap_or_default(), self.local.clone());
         let plans = needs::plan(cx, &written);
         let names = Names::of(cx, &written, &plans);
+        if let Some(security) = &policies.security {
+            security::check_scopes(cx, &security.grants, || needs::names(&written, &plans));
+        }
         let defaults = whole.defaults.unwrap_or_else(|| Box::new(include::empty()));
-        let tables =
-            Tables { cx, names: &names, defaults: &defaults, workers: &workers, pools: &pools, scorers: &scorers, security: policies.security.as_deref() };
+        let tables = Tables {
+            cx,
+            names: &names,
+            defaults: &defaults,
+            workers: &workers,
+            pools: &pools,
+            scorers: &scorers,
+            security: policies.security.as_deref(),
+        };
         let tasks = tasks(&tables, written, plans);
         Fleet {
             file: self.file.to_owned(),
@@ -258,7 +269,7 @@ impl Resolver<'_> {
             fail_fast: raw.fail_fast.unwrap_or(false),
             max_parallel: raw.max_parallel.map(u32::from),
             timeout,
-            security: None,
+            security: raw.security.as_ref().map(|raw| Box::new(security::security(cx, raw))),
         };
         let pools = raw.limits.iter().flat_map(|limits| limits.iter());
         let pools: Vec<Pool> = pools.map(|(name, size)| Pool { name: name.clone(), size: size.get() }).collect();

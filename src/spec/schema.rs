@@ -37,6 +37,7 @@ fn bound(schema: &mut Value) {
         Value::Object(object) => {
             let (least, most) = match object.get("format").and_then(Value::as_str) {
                 Some("int32") => (i64::from(i32::MIN), i64::from(i32::MAX)),
+                Some("uint16") => (0, i64::from(u16::MAX)),
                 Some("uint32") => (0, i64::from(u32::MAX)),
                 Some("int64") => (i64::MIN, i64::MAX),
                 Some("uint64") => (0, i64::MAX),

@@ -240,6 +240,13 @@ checked! {
         "type": "number",
         "exclusiveMinimum": 0.0
     }
+    /// A number of processor cores, as far as the kernel can count them out.
+    Cores(f64) = "cores" {
+        "description": "A number of processor cores, from 0.01 to 1024.",
+        "type": "number",
+        "minimum": 0.01,
+        "maximum": 1024.0
+    }
     /// A factor, at least 1 and finite.
     Multiplier(f64) = "multiplier" {
         "description": "A factor, at least 1.",

@@ -13,7 +13,9 @@ use super::scorer::{self, Named};
 use super::vars::{Reader, Scope};
 use super::{retry, secret, when, worker};
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
-use crate::model::{Action, Artifact, Metadata, OnUnknown, Pool, Repeat, Retry, SecretUse, Security, Shell, Task, Worker};
+use crate::model::{
+    Action, Artifact, Limits, Metadata, OnUnknown, Pool, Repeat, Retry, SecretUse, Security, Shell, Task, Worker,
+};
 use crate::time::written;
 
 /// All that a task is resolved against.
@@ -106,7 +108,7 @@ pub(super) fn resolve(tables: &Tables<'_>, id: TaskId, base: &str, raw: &TaskRaw
             .map(|list| scorer::of_task(cx, &scope, &spot.key("scorers"), &name, tables.scorers, list))
             .unwrap_or_default(),
         secrets: one.secrets(),
-        limits: None,
+        limits: one.limits(),
         pass_score: raw.pass_score.as_ref().map_or(0.0, |share| share.0),
         metadata: raw.metadata.as_ref().map(|free| metadata(&free.0)).unwrap_or_default(),
         base: base.into(),
@@ -158,6 +160,16 @@ impl One<'_> {
             read = Some(retry::repeat(self.cx, spot, raw));
         });
         read
+    }
+
+    /// As [`Self::retry`]. A table in which nothing is said bounds nothing.
+    fn limits(&self) -> Option<Box<Limits>> {
+        let (own, common) = (self.raw.limits.as_deref(), self.tables.defaults.limits.as_ref());
+        let mut read = None;
+        self.own_or_default("limits", own, common, |spot, raw| {
+            read = Some(worker::limits(self.cx, self.scope, spot, raw));
+        });
+        read.filter(|limits| *limits != Limits { cpu_milli: None, memory_bytes: None, pids: None }).map(Box::new)
     }
 
     fn either(&self, field: &'static str, own: Option<&List<Text>>, common: Option<&List<Text>>) -> Box<[Box<str>]> {

@@ -12,6 +12,16 @@ pub enum HostWord {
     Local,
 }
 
+/// A mechanism that can hold a sandboxed task on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "SandboxLayer", rename_all = "snake_case")]
+pub enum SandboxWord {
+    /// Namespaces by `bwrap`, with Landlock and seccomp inside where they work.
+    Bubblewrap,
+    /// Landlock for files, seccomp for sockets.
+    Landlock,
+}
+
 /// How far a worker is trusted, from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "Trust", rename_all = "snake_case")]

@@ -293,8 +293,7 @@ require = []
         ("fleet.toml", br#"name = "x"
 [tasks.a]
 run = "x"
-[workers.w]
-host = { kind = "ssh" }
+scorers = [{ kind = "manual" }]
 "#),
     ]),
     ("retry_verifier", &[
@@ -982,13 +981,242 @@ worker = { id = "bulder" }
 host = "local"
 "#),
     ]),
-    ("worker_trust_not_yet", &[
+    ("host_word", &[
         ("fleet.toml", br#"name = "x"
 [tasks.a]
 run = "x"
-[workers.box]
+[workers.w]
+host = "ssh"
+[workers.v]
+host = "podman"
+"#),
+    ]),
+    ("host_word_unknown", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = "lokal"
+[workers.v]
+host = { kind = "dokker", image = "x" }
+"#),
+    ]),
+    ("host_incomplete", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "ssh", user = "ci" }
+[workers.v]
+host = { kind = "docker", imgae = "x" }
+"#),
+    ]),
+    ("ssh_names", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.a]
+host = { kind = "ssh", host = "-oProxyCommand=sh" }
+[workers.b]
+host = { kind = "ssh", host = "ci@build.example" }
+[workers.c]
+host = { kind = "ssh", host = "build example", user = "-l" }
+[workers.d]
+host = { kind = "ssh", host = "", user = "a;b" }
+"#),
+    ]),
+    ("ssh_name_through_variable", &[
+        ("fleet.toml", br#"name = "x"
+[vars]
+host = "-x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "ssh", host = "${vars.host}" }
+"#),
+    ]),
+    ("ssh_paths", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.a]
+host = { kind = "ssh", host = "h", identity = "~/.ssh/ci" }
+[workers.b]
+host = { kind = "ssh", host = "h", identity = "~root/key", known_hosts = "../known_hosts" }
+[workers.c]
+host = { kind = "ssh", host = "h", identity = "/keys/%h", known_hosts = "/etc/../hosts" }
+[workers.d]
+host = { kind = "ssh", host = "h", identity = "-key", working_directory = "~/fleet" }
+[workers.e]
+host = { kind = "ssh", host = "h", working_directory = "/" }
+[workers.f]
+host = { kind = "ssh", host = "h", working_directory = "/srv/../x" }
+"#),
+    ]),
+    ("ssh_fingerprint", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "ssh", host = "h", host_key_fingerprint = "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48" }
+"#),
+    ]),
+    ("image_bad", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.a]
+host = { kind = "docker", image = "-v" }
+[workers.b]
+host = { kind = "docker", image = "Rust" }
+[workers.c]
+host = { kind = "podman", image = "rust@sha256:abc" }
+[workers.d]
+host = { kind = "podman", image = "docker://rust" }
+"#),
+    ]),
+    ("image_not_pinned", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "podman", image = "rust:1.85" }
+trust = "local"
+"#),
+    ]),
+    ("image_not_pinned_by_policy", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "docker", image = "rust" }
+[policies.security]
+default_trust = "operator"
+max_trust = "local"
+"#),
+    ]),
+    ("container_args", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.a]
+host = { kind = "docker", image = "rust", args = ["--cpus=2", "--privileged", "--network=bridge", "-v", "./data:/data"] }
+[workers.b]
+host = { kind = "docker", image = "rust@sha256:abababababababababababababababababababababababababababababababab", args = ["-v", "/var/run/docker.sock:/s", "-v", "/etc:/etc", "--pid", "host"] }
+trust = "local"
+"#),
+    ]),
+    ("container_args_no_trust", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "podman", image = "rust@sha256:abababababababababababababababababababababababababababababababab", args = ["--rm", "other/image", "--read-only=yes", "--new", "-x", "-m"] }
+trust = "operator"
+"#),
+    ]),
+    ("slots_twice", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
 host = "local"
-trust = "sandbox"
+slots = 2
+max_concurrent_tasks = 3
+"#),
+    ]),
+    ("worker_field_of_remote", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = "local"
+lease = "30s"
+cache_size = "1GiB"
+"#),
+    ]),
+    ("lease_out_of_range", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "ssh", host = "h" }
+lease = "2s"
+[workers.v]
+host = { kind = "ssh", host = "h" }
+lease = "2h"
+"#),
+    ]),
+    ("trust_of_host", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = "local"
+trust = "remote_verified"
+[workers.v]
+host = { kind = "docker", image = "x" }
+[policies.security]
+default_trust = "remote_verified"
+"#),
+    ]),
+    ("limits_bad", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+limits = { cpu = 0, memory = "512kB", pids = 0 }
+[tasks.b]
+run = "x"
+limits = { cpu = 2000, memory = 512, disk = 3 }
+"#),
+    ]),
+    ("limit_too_small", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+limits = { memory = "512kB" }
+"#),
+    ]),
+    ("grant_without_reason", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[policies.security]
+grants = [{ capability = "secrets", scope = "a" }]
+"#),
+    ]),
+    ("grant_for_nobody", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.publish]
+run = "x"
+matrix = { to = ["a", "b"] }
+[policies.security]
+grants = [{ capability = "network", scope = "pubish", reason = "x" }, { capability = "network", scope = "publish:c", reason = "x" }, { capability = "network", scope = "publish", reason = "x" }]
+"#),
+    ]),
+    ("grants_of_no_capability", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[policies.security]
+grants = [
+  { capability = "netwrok", scope = "a", reason = "x" },
+  { capability = "write", scope = "a", reason = "x" },
+  { capability = "write:**/dist", scope = "a", reason = "x" },
+  { capability = "write:../dist", scope = "a", reason = " " },
+  { capability = "root", scope = "a[", reason = "x" },
+]
+"#),
+    ]),
+    ("security_lists", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[policies.security]
+sandbox = ["landlock", "landlock"]
+allowed_secrets = ["A", "not-a-name", "A"]
+secrets_directory = "secrets"
+secrets_command = "pass show | head -1"
 "#),
     ]),
     ("pool_unknown", &[

@@ -84,7 +84,20 @@ choice!(Action { 0 => Run(argv), 1 => Script { shell, text } });
 choice!(Shell { 0 => Sh, 1 => Bash });
 record!(Need { task, accept_partial, order_only });
 record!(Artifact { path, kind, mime_type, required });
-record!(Worker { name, host, slots, labels, capabilities, roles, tools, trust, lease, cache_bytes, metadata });
+record!(Worker {
+    name,
+    host,
+    slots,
+    labels,
+    capabilities,
+    roles,
+    tools,
+    trust,
+    own_trust,
+    lease,
+    cache_bytes,
+    metadata
+});
 choice!(Host { 0 => Local, 1 => Ssh(ssh), 2 => Container(container) });
 record!(Ssh { host, user, port, identity, known_hosts, host_key_fingerprint, working_directory });
 record!(Container { engine, image, args });

@@ -42,9 +42,12 @@ fn a_private_file_in_a_private_folder_is_read() {
 
 #[test]
 fn what_others_may_open_is_refused() {
-    for (of_folder, of_file, what) in
-        [(0o750, 0o600, "mode 0750"), (0o701, 0o600, "mode 0701"), (0o700, 0o640, "mode 0640"), (0o700, 0o604, "mode 0604")]
-    {
+    for (of_folder, of_file, what) in [
+        (0o750, 0o600, "mode 0750"),
+        (0o701, 0o600, "mode 0701"),
+        (0o700, 0o640, "mode 0640"),
+        (0o700, 0o604, "mode 0604"),
+    ] {
         let (_parent, folder) = folder();
         mode(&folder.join("TOKEN"), of_file);
         mode(&folder, of_folder);
@@ -86,7 +89,10 @@ fn ask(script: &str, time: Duration) -> Result<Value, String> {
 #[test]
 fn a_program_is_given_the_key_and_prints_the_value() {
     let long = Duration::from_secs(20);
-    assert_eq!(ask("printf 'value of %s\\n' \"$1\"; read -r x && echo \"$x\"; true", long).unwrap().as_str(), "value of TOKEN");
+    assert_eq!(
+        ask("printf 'value of %s\\n' \"$1\"; read -r x && echo \"$x\"; true", long).unwrap().as_str(),
+        "value of TOKEN"
+    );
     let failed = ask("echo printed-value; echo known-value printed-value is wrong >&2; exit 3", long).unwrap_err();
     assert!(failed.contains("exit status: 3") && failed.ends_with("is wrong"), "{failed}");
     assert!(!failed.contains("printed-value") && !failed.contains("known-value"), "{failed}");

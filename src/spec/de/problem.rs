@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 use crate::spec::error::{Label, Problem};
-use crate::spec::file::{KINDS_NOT_YET, NEVER_RETRIED, NOT_YET};
+use crate::spec::file::{HOST_KINDS, KINDS_NOT_YET, NEVER_RETRIED, NOT_YET};
 use crate::spec::nearest::{did_you_mean, nearest};
 use crate::spec::quantity::BadUnit;
 use crate::spec::tree::{Entry, Node, Seg, Tree, Value};
@@ -151,6 +151,20 @@ pub(super) fn unknown_word(node: Node<'_>, name: &str, words: &[&str]) -> Proble
     let word = node.as_str().unwrap_or_default();
     if KINDS_NOT_YET.iter().any(|(table, kinds)| *table == name && kinds.contains(&word)) {
         return not_yet(node.tree(), &format!("`{word}` for {}", subject(node)), node.span());
+    }
+    if name == "HostWord" && HOST_KINDS.contains(&word) {
+        let mut problem = problem(
+            node.tree(),
+            "fleet::host_word",
+            format!("{} needs more than the word `{word}`", subject(node)),
+            node.span(),
+            "a table belongs here",
+        );
+        problem.help = Some(match word {
+            "ssh" => "write `host = { kind = \"ssh\", host = \"build.example\" }`".to_owned(),
+            engine => format!("write `host = {{ kind = \"{engine}\", image = \"…\" }}`"),
+        });
+        return problem;
     }
     if (name, word) == NEVER_RETRIED {
         let mut problem = problem(

@@ -86,7 +86,7 @@ scratch = "true"
 host = "ssh"
 slots = 1
 [workers.farther]
-host = { kind = "docker", image = "x" }
+host = { kind = "dokker", image = "x" }
 [workers.box]
 trust = "sandbx"
 [scorers.s]
@@ -120,8 +120,8 @@ unknown_value: `tasks.build.shell` cannot be `fish` @ "\"fish\"" (it is one of `
 wrong_type: `tasks.build.stdin` must be text, not a list @ "[\"x\"]"
 bad_name: `a b` is not a name @ "\"a b\"" (a name starts with a letter or digit, goes on with letters, digits, `.`, `_` or `-`, and has at most 128: `a-b`)
 wrong_type: `tasks.a b.scratch` must be `true` or `false`, not text @ "\"true\"" (remove the quotes)
-not_supported_yet: `ssh` for `workers.far.host` is not supported yet @ "\"ssh\"" (remove it; nothing in a fleet file is read and ignored)
-not_supported_yet: `docker` for `workers.farther.host.kind` is not supported yet @ "\"docker\"" (remove it; nothing in a fleet file is read and ignored)
+host_word: `workers.far.host` needs more than the word `ssh` @ "\"ssh\"" (write `host = { kind = "ssh", host = "build.example" }`)
+unknown_value: `workers.farther.host.kind` cannot be `dokker` @ "\"dokker\"" (did you mean `docker`? It is one of `local`, `ssh`, `docker`, `podman`, `container`)
 missing_field: `workers.box` has no `host` @ "box"
 unknown_value: `workers.box.trust` cannot be `sandbx` @ "\"sandbx\"" (did you mean `sandbox`? It is one of `sandbox`, `local`, `remote_verified`, `operator`)
 missing_field: `scorers.s` has no `kind` @ "s" (kinds are `exit_code`, `file_exists`, `regex_match`, `json_path`, `command`, `junit`, `all`, `any`, `quorum`)

@@ -55,8 +55,20 @@ impl SpecError {
             Self::UnknownWorker { .. }
             | Self::UnknownPool { .. }
             | Self::UsesTooMuch { .. }
-            | Self::TrustNotYet { .. }
             | Self::UnknownPlatform { .. } => self.of_workers(map),
+            Self::SshName { .. }
+            | Self::FarPath { .. }
+            | Self::Fingerprint { .. }
+            | Self::Image { .. }
+            | Self::ImageByTag { .. }
+            | Self::ContainerArg { .. }
+            | Self::TwoSlots { .. }
+            | Self::FieldOfRemote { .. }
+            | Self::Lease { .. }
+            | Self::TrustOfHost { .. }
+            | Self::MemoryLimit { .. }
+            | Self::Grant { .. }
+            | Self::GrantForNobody { .. } => self.of_places(map),
             Self::UnknownScorer { .. }
             | Self::ScorerCycle { .. }
             | Self::ScorerTwice { .. }
@@ -332,12 +344,6 @@ impl SpecError {
                     .at(size_at, format!("{size} in all"))
                     .help(format!("use at most {size}, or enlarge the pool"))
             }
-            Self::TrustNotYet { worker, trust, at } => draft(
-                "fleet::not_supported_yet",
-                format!("trust `{trust}` of local worker `{worker}` is not supported yet"),
-            )
-            .at(at, "cannot be enforced on a local host")
-            .help("write `local` or `operator`, or leave `trust` out, which means `local`"),
             Self::UnknownPlatform { what, name, at, near } => {
                 draft("fleet::unknown_platform", format!("`{name}` is not a known {what}"))
                     .at(at, "would never be true")

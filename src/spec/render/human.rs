@@ -8,9 +8,9 @@ use miette::{
 };
 
 use super::super::error::{Label, Problem};
-use super::without_credentials;
 use super::super::map::{Source, SourceMap, boundary};
 use super::super::tree::FileId;
+use super::without_credentials;
 
 /// How to draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
