@@ -404,7 +404,6 @@ pub enum SpecError {
     // ── secrets ──
     SecretKey {
         at: Place,
-        key: String,
     },
     SecretDelivery {
         at: Place,

@@ -62,7 +62,7 @@ impl Secrets<'_> {
         };
         let key = cx.text(scope, &key_spot, key)?;
         if !names::is_env_name(&key) || key.len() > crate::id::NAME_BYTES_MAX {
-            cx.report(SpecError::SecretKey { at: cx.map.at(&key_spot), key: key.into() });
+            cx.report(SpecError::SecretKey { at: cx.map.at(&key_spot) });
             return None;
         }
         self.check_allowed(&key, &key_spot);

@@ -7,8 +7,9 @@ use super::draft::{Draft, draft, list};
 impl SpecError {
     pub(super) fn of_secrets(&self, map: &SourceMap) -> Option<Draft> {
         Some(match self {
-            Self::SecretKey { at, key } => {
-                draft("fleet::bad_secret_key", format!("{key:?} is not the key of a secret"))
+            Self::SecretKey { at } => {
+                // What stands there may be a value that somebody took for the key.
+                draft("fleet::bad_secret_key", "this is not the key of a secret")
                     .at(at, "not a key")
                     .help("use letters, digits and `_`, no digit first: a key is a name, never the value")
             }

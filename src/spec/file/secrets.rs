@@ -20,7 +20,7 @@ written! {
             /// `"file"`, `"file:VARIABLE"`, `"env"` or `"env:VARIABLE"`; `"file"` unless said: a private file, whose path
             /// is in the variable `<KEY>_FILE`.
             #[serde(rename = "as")]
-            #[schemars(rename = "as")]
+            #[schemars(rename = "as", extend("pattern" = "^(file|env)(:[A-Za-z_][A-Za-z0-9_]*)?$|\\$\\{"))]
             delivery: Text,
         }
     }
