@@ -10,7 +10,7 @@ use super::launch::Refused;
 use crate::host::secret::{self, Value};
 use crate::id::{TaskId, WorkerId};
 use crate::journal::Event;
-use crate::model::{Delivery, Fleet, SecretSource};
+use crate::model::{Delivery, Fleet, SecretSource, SecretUse};
 use crate::plan::explain::Reason;
 use crate::plan::fingerprint::Change;
 use crate::policy::grant::{SECRETS_FROM, may_have_secrets};
@@ -45,26 +45,14 @@ impl Secrets {
     /// The first that cannot be had.
     pub fn of(fleet: &Fleet, tasks: impl Iterator<Item = TaskId>) -> Result<Option<Self>, NoSecret> {
         let mut values: HashMap<(Box<str>, &'static str), Value> = HashMap::new();
-        let variable = |name: &str| std::env::var_os(name);
-        let security = fleet.policies.security.as_deref();
         for task in tasks.map(|id| &fleet.tasks[id]).filter(|task| task.unwanted.is_none()) {
             for one in &task.secrets {
                 let name = (one.key.clone(), one.source.name());
                 if values.contains_key(&name) {
                     continue;
                 }
-                let value = match one.source {
-                    SecretSource::Env => secret::from_env(&one.key, variable),
-                    SecretSource::File => {
-                        let folder: Option<PathBuf> = security.and_then(|security| security.secrets_directory.clone());
-                        secret::from_file(&one.key, folder.or_else(|| secret::default_folder(variable)).as_deref())
-                    }
-                    SecretSource::Command => {
-                        let argv = security.and_then(|security| security.secrets_command.as_deref());
-                        let known: Vec<&str> = values.values().map(|value| value.as_str()).collect();
-                        secret::from_command(&one.key, argv.unwrap_or_default(), &fleet.workspace, &known)
-                    }
-                };
+                let known: Vec<&str> = values.values().map(|value| value.as_str()).collect();
+                let value = value_of(fleet, one, &known);
                 let value = value.map_err(|why| NoSecret {
                     key: one.key.clone(),
                     source_word: one.source,
@@ -86,6 +74,23 @@ impl Secrets {
     #[must_use]
     pub fn masks(&self) -> &Arc<Masks> {
         &self.masks
+    }
+}
+
+/// The value of one; `known` are those that no message may repeat.
+pub(super) fn value_of(fleet: &Fleet, one: &SecretUse, known: &[&str]) -> Result<Value, String> {
+    let variable = |name: &str| std::env::var_os(name);
+    let security = fleet.policies.security.as_deref();
+    match one.source {
+        SecretSource::Env => secret::from_env(&one.key, variable),
+        SecretSource::File => {
+            let folder: Option<PathBuf> = security.and_then(|security| security.secrets_directory.clone());
+            secret::from_file(&one.key, folder.or_else(|| secret::default_folder(variable)).as_deref())
+        }
+        SecretSource::Command => {
+            let argv = security.and_then(|security| security.secrets_command.as_deref());
+            secret::from_command(&one.key, argv.unwrap_or_default(), &fleet.workspace, known)
+        }
     }
 }
 
@@ -120,6 +125,14 @@ impl Engine<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Words that are written down.
+    pub(super) fn masked(&self, mut text: String) -> String {
+        if let Some(masks) = &self.masks {
+            masks.replace(&mut text);
+        }
+        text
     }
 
     /// What happened, with no value in its words. A receipt was masked when it was made, output as it came.

@@ -233,12 +233,8 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
         // It decides the verdict. `retry` does not: a pass is a pass, at whatever attempt.
         text(Kind::Repeat, "", &format!("{quorum} of {runs}"));
     }
-    for SecretUse { key, source, delivery } in &task.secrets {
-        let name = match delivery {
-            Delivery::File(name) => format!("{key} as file:{name}"),
-            Delivery::Env(name) => format!("{key} as env:{name}"),
-        };
-        text(Kind::Secret, &name, source.name());
+    for (name, source) in secrets(task) {
+        text(Kind::Secret, &name, source);
     }
     for (axis, value) in &task.matrix {
         text(Kind::Matrix, axis, value);
@@ -283,6 +279,17 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
     for (name, made) in facts.needs {
         visit(Kind::Need, name, *made, "");
     }
+}
+
+/// Each by its key and how it is delivered, with its source; in whatever order the task lists them.
+fn secrets(task: &Task) -> Vec<(String, &'static str)> {
+    let named = |SecretUse { key, source, delivery }: &SecretUse| match delivery {
+        Delivery::File(name) => (format!("{key} as file:{name}"), source.name()),
+        Delivery::Env(name) => (format!("{key} as env:{name}"), source.name()),
+    };
+    let mut secrets: Vec<(String, &str)> = task.secrets.iter().map(named).collect();
+    secrets.sort_unstable();
+    secrets
 }
 
 fn command(action: &Action) -> String {

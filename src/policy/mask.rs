@@ -111,9 +111,9 @@ impl Masks {
         if self.find(bytes).is_none() {
             return Cow::Borrowed(bytes);
         }
-        let mut masker = Masker::default();
-        let mut masked = masker.push(self, bytes).to_vec();
-        masked.extend_from_slice(masker.finish(self));
+        let mut stream = Masker::default();
+        let mut masked = stream.push(self, bytes).to_vec();
+        masked.extend_from_slice(stream.finish(self));
         Cow::Owned(masked)
     }
 

@@ -146,7 +146,7 @@ fn token(text: &str, skip: usize, least: usize, is: fn(u8) -> bool) -> Option<us
 
 /// Documentation writes `AKIAIOSFODNN7EXAMPLE`.
 fn aws(text: &str) -> Option<usize> {
-    let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let length = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
     let id = &text[..length];
     let is = length == 20 && !id.contains(|c: char| c.is_ascii_lowercase()) && !id.ends_with("EXAMPLE");
     is.then_some(length)
@@ -196,7 +196,7 @@ fn private_key(text: &str) -> Option<usize> {
         let key = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n:-,".contains(byte);
         begun + rest.bytes().take_while(key).count()
     };
-    let digits = text[begun..length].bytes().filter(|byte| byte.is_ascii_alphanumeric()).count();
+    let digits = text[begun..length].bytes().filter(u8::is_ascii_alphanumeric).count();
     (digits >= LEAST).then_some(length)
 }
 

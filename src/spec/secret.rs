@@ -25,7 +25,7 @@ pub(super) struct Secrets<'a> {
 }
 
 impl Secrets<'_> {
-    /// Sorted by key and variable, so that the same uses are the same list.
+    /// In the order of the file.
     pub(super) fn uses(&self, list: &List<SecretRaw>) -> Box<[SecretUse]> {
         let mut uses: Vec<(usize, SecretUse)> = Vec::with_capacity(list.len());
         for (n, raw) in list.iter().enumerate() {
@@ -43,9 +43,7 @@ impl Secrets<'_> {
             }
             uses.push((n, one));
         }
-        let mut uses: Vec<SecretUse> = uses.into_iter().map(|(_, one)| one).collect();
-        uses.sort_by(|a, b| (&a.key, variable(a)).cmp(&(&b.key, variable(b))));
-        uses.into()
+        uses.into_iter().map(|(_, one)| one).collect()
     }
 
     fn twice(&self, one: &SecretUse, n: usize, first: Place) {
@@ -57,7 +55,7 @@ impl Secrets<'_> {
     fn one(&self, spot: &Spot<'_>, raw: &SecretRaw) -> Option<SecretUse> {
         let (cx, scope) = (self.cx, self.scope);
         let (key, key_spot, source, delivery) = match raw {
-            SecretRaw::Key(key) => (key, spot.clone(), None, None),
+            SecretRaw::Key(key) => (key, *spot, None, None),
             SecretRaw::Table(table) => (&table.key, spot.key("key"), table.source, table.delivery.as_ref()),
         };
         let key = cx.text(scope, &key_spot, key)?;

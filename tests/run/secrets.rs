@@ -2,7 +2,6 @@
 //! then looked for on the disk, in arguments, and in all that `fleet` prints.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -432,6 +431,55 @@ fn another_value_is_no_reason_to_run_again() {
     fleet.run(["run"]).passes().says("reused");
     let changed = fleet.read("fleet.toml").replace("as = 'env'", "as = 'env:OTHER'").replace("$BY_ENV", "$OTHER");
     fleet.file("fleet.toml", changed).run(["run"]).passes().never_says("reused");
+}
+
+#[test]
+fn what_looks_like_a_value_and_is_none_is_printed_whole() {
+    let cut = &BY_COMMAND[..11];
+    let fleet = fleet(&format!(
+        "[tasks.t]\nsecrets = [{{ key = 'BY_COMMAND', source = 'command' }}]\nsh = 'printf {cut}; printf {cut} >&2'\n\
+         scorers = [{{ kind = 'command', run = ['sh', '-c', 'printf {cut}'] }}]\n"
+    ));
+    fleet.run(["run"]).passes().log("t", &format!("{cut}{cut}[fleet: scorer command]\n{cut}"));
+}
+
+#[test]
+fn why_a_task_runs_is_told_without_values() {
+    let task = "[tasks.t]\ninputs = []\n";
+    let fleet = Fleet::of(&format!("{task}run = 'echo {BY_COMMAND}'\n"));
+    fleet.run(["run"]).passes();
+    let secret = format!("{POLICY}{task}run = 'true'\nsecrets = [{{ key = 'BY_COMMAND', source = 'command' }}]\n");
+    let fleet = fleet.file("pass.sh", format!("echo {BY_COMMAND}"));
+    let fleet = fleet.file("fleet.toml", format!("version = 1\nname = 'story'\nseed = 1\n{secret}"));
+    let told = fleet.run(["run", "--explain"]).passes().says("the command changed from");
+    hides("stdout", told.stdout().as_bytes());
+    told.says("[secret BY_COMMAND]");
+}
+
+#[test]
+fn a_preflight_says_which_secrets_are_missing() {
+    let fleet =
+        fleet("[tasks.t]\nsecrets = ['BY_ENV', { key = 'BY_ENV', source = 'file', as = 'env:X' }]\nrun = 'true'\n");
+    let told = fleet.run(["check", "--preflight"]).fails_with(9);
+    told.says("task `t` cannot start here: its secret `BY_ENV` cannot be had: the file `").never_says("2 problems");
+}
+
+#[test]
+fn a_sandbox_is_given_no_secrets_without_a_grant() {
+    let text = |grant: &str| {
+        format!(
+            "[policies.security]\nallowed_secrets = ['BY_ENV']\ngrants = [{grant}]\n[workers.w]\nhost = 'local'\ntrust = 'sandbox'\n\
+             [tasks.t]\nsecrets = ['BY_ENV']\nrun = 'true'\n"
+        )
+    };
+    Fleet::of(&text(""))
+        .run(["check"])
+        .fails_with(3)
+        .says("lacks the trust local or a grant, to be given secrets (it has sandbox)");
+    let grant = "{ capability = 'secrets', scope = 't', reason = 'a test' }";
+    Fleet::of(&text(grant)).run(["check"]).passes();
+    Fleet::of(&text(&grant.replace("secrets", "release"))).run(["check"]).passes();
+    Fleet::of(&text(&grant.replace("secrets", "network"))).run(["check"]).fails_with(3);
 }
 
 #[test]

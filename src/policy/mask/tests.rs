@@ -24,10 +24,10 @@ fn in_pieces(masks: &Masks, text: &[u8], sizes: &[usize]) -> Vec<u8> {
 fn encodings(value: &str) -> Vec<String> {
     let bytes = value.as_bytes();
     let mut all = vec![value.to_owned()];
-    all.push(bytes.iter().map(|b| format!("{b:02x}")).collect());
-    all.push(bytes.iter().map(|b| format!("{b:02X}")).collect());
-    all.push(bytes.iter().map(|b| format!("%{b:02X}")).collect());
-    all.push(bytes.iter().map(|b| format!("%{b:02x}")).collect());
+    all.push(bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat());
+    all.push(bytes.iter().map(|b| format!("{b:02X}")).collect::<Vec<_>>().concat());
+    all.push(bytes.iter().map(|b| format!("%{b:02X}")).collect::<Vec<_>>().concat());
+    all.push(bytes.iter().map(|b| format!("%{b:02x}")).collect::<Vec<_>>().concat());
     let reserved = |b: u8| !(b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     let percent = |space: &str, b: u8| match b {
         b' ' => space.to_owned(),
@@ -39,8 +39,8 @@ fn encodings(value: &str) -> Vec<String> {
     let json = serde_json::to_string(value).unwrap();
     all.push(json[1..json.len() - 1].to_owned());
     all.push(json[1..json.len() - 1].replace('/', "\\/"));
-    all.push(value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect());
-    all.push(value.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect());
+    all.push(value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat());
+    all.push(value.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<Vec<_>>().concat());
     all
 }
 
@@ -51,7 +51,7 @@ fn base64_bits(bytes: &[u8], alphabet: &[u8], pad: bool) -> String {
         let value = six.iter().fold(0, |sum, bit| sum << 1 | usize::from(*bit)) << (6 - six.len());
         out.push(char::from(alphabet[value]));
     }
-    while pad && out.len() % 4 != 0 {
+    while pad && !out.len().is_multiple_of(4) {
         out.push('=');
     }
     out

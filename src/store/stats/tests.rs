@@ -72,7 +72,7 @@ fn new_entries_join_those_of_the_file() {
     stats.put(&path_of(6), Entry { hashed_at: entry(6).stat.ctime, ..entry(6) });
     assert_eq!(stats.get(&path_of(5), &newer.stat), Some(newer.digest));
     assert_eq!(stats.get(&path_of(6), &entry(6).stat), None);
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(stats.get(&path_of(5), &newer.stat), Some(newer.digest));
     assert_eq!(stats.get(&path_of(6), &entry(6).stat), None);
@@ -84,18 +84,18 @@ fn nothing_new_is_nothing_to_write() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
     let stats = Stats::open(None, NOW);
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     stats.put("young", Entry { hashed_at: entry(1).stat.ctime, ..entry(1) });
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     assert!(!file.exists(), "what will not be believed is no reason to write");
     stats.put("a", entry(1));
     std::fs::create_dir(&file).unwrap();
-    assert!(stats.save(&file, keep).is_err());
+    assert!(stats.save(&file, keep, |_| false).is_err());
     std::fs::remove_dir(&file).unwrap();
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     assert!(file.exists(), "what could not be written is written later");
     std::fs::remove_file(&file).unwrap();
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     assert!(!file.exists(), "and only once");
 }
 
@@ -107,7 +107,7 @@ fn entries_of_files_that_are_gone_leave_in_time() {
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(known(&stats, 0..50), 50);
     stats.put("new", entry(0));
-    stats.save(&file, |path| path != path_of(70)).unwrap();
+    stats.save(&file, |path| path != path_of(70), |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(known(&stats, 0..100), 51, "those asked for, and the one that is there");
 }
@@ -142,7 +142,7 @@ fn a_damaged_file_is_an_empty_one() {
         let stats = Stats::open(Some(&file), NOW);
         assert_eq!(known(&stats, 0..20), 0);
         stats.put(&path_of(1), entry(1));
-        stats.save(&file, keep).unwrap();
+        stats.save(&file, keep, |_| false).unwrap();
         assert_eq!(known(&Stats::open(Some(&file), NOW), 0..20), 1);
     }
     // No file at all.
