@@ -242,6 +242,7 @@ fn receipt(run: &RunId, task: &str) -> Receipt {
         reused: None,
         outputs: Vec::new(),
         host: Some("local".into()),
+        image: None,
         trust: None,
         scorers: Vec::new(),
         usage: Some(Usage { cpu_ms: 1, max_rss_bytes: 1 << 20, output_bytes: 0 }),

@@ -1,15 +1,44 @@
-//! Starts `fleet`: the supervisor when asked for it, else the command line. Holds what is left when all else fails.
+//! Starts `fleet`: the supervisor or a part of it when asked for that, else the command line. Holds what is left when all else fails.
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(internal_error));
     // The supervisor of a run's processes is this same program. It wants to be small and has to come before any thread,
     // so it does not pass through the command line.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "supervise") {
-        return fleet::supervisor::serve();
+    let mut words = std::env::args_os().skip(1);
+    match words.next().as_deref().and_then(OsStr::to_str) {
+        Some("supervise") => return fleet::supervisor::serve(),
+        Some("confine") => return fleet::supervisor::confine(),
+        Some("guard") => return guard(words),
+        Some("host-key") => {
+            fleet::host::host_key::answer(&words.filter_map(|word| word.into_string().ok()).collect::<Vec<_>>());
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     ExitCode::from(fleet::cli::main(std::env::args_os()).code())
+}
+
+/// On a host where the engine is not: the parent of its supervisor, or, with `--digest FOLDER`, only says what was sent.
+fn guard(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    match (words.next(), words.next()) {
+        (Some(option), Some(folder)) if option == "--digest" => {
+            match fleet::host::bundle::digest_of_folder(Path::new(&folder)) {
+                Ok(digest) => {
+                    println!("{digest}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    eprintln!("fleet guard: {error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        _ => fleet::supervisor::guard(),
+    }
 }
 
 /// A bug of ours: says so, once, with what a report of it needs, and leaves with the code for it. Whatever thread it

@@ -106,6 +106,7 @@ pub(crate) fn receipt(task: &str, result: TaskResult) -> Receipt {
         reused: None,
         outputs: Vec::new(),
         host: Some(Arc::from("local")),
+        image: None,
         trust: None,
         scorers: Vec::new(),
         usage: Some(Usage { cpu_ms: 1, max_rss_bytes: 1 << 20, output_bytes: 0 }),
@@ -170,6 +171,7 @@ pub(crate) fn full_receipt() -> Receipt {
             asked: Some("local".into()),
             enforced: "local".into(),
             mechanisms: vec!["clean_env".into(), "subreaper".into()],
+            grants: vec!["network: publish".into()],
         })),
         scorers: vec![ScorerRecord {
             name: "suite".into(),

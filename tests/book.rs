@@ -217,6 +217,7 @@ fn the_page_of_the_command_line_has_every_command_and_option() {
             "receipts" => fleet(&["help", "receipts", "show"]),
             "journal" => fleet(&["help", "journal", "check"]) + &fleet(&["help", "journal", "repair"]),
             "cache" => fleet(&["help", "cache", "check"]) + &fleet(&["help", "cache", "stats"]),
+            "workers" => fleet(&["help", "workers", "list"]),
             name => fleet(&["help", name]),
         };
         for found in option.captures_iter(&help) {

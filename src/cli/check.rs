@@ -62,6 +62,9 @@ pub fn run(args: &CheckArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let (problems, map, right) = match spec::load(&request) {
         Ok(spec::Loaded { fleet, map, .. }) => {
             let mut problems = load::check(&fleet, &map).err().unwrap_or_default();
+            if problems.is_empty() {
+                problems = load::identities(&fleet, &|| &map);
+            }
             if args.preflight && problems.is_empty() {
                 problems = Mistakes { fleet: &fleet, map: &map }.of_preflight(&engine::preflight(&fleet)?);
                 wrong = ExitCode::Infrastructure;

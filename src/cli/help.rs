@@ -18,7 +18,7 @@ pub(super) const TEMPLATE: &str =
 /// What people come for, and the commands for it. A test holds it to the commands there are.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["run", "resume", "rerun"]),
-    ("Look before you run", &["check", "plan", "explain", "list", "graph"]),
+    ("Look before you run", &["check", "plan", "explain", "list", "graph", "workers"]),
     ("Look at what happened", &["status", "logs", "receipts"]),
     ("What is kept", &["journal", "cache", "gc"]),
     ("More", &["schema", "help"]),
@@ -127,6 +127,7 @@ mod tests {
       explain   Say why tasks would run, or which results would be reused
       list      List the tasks of a fleet file
       graph     Show who waits for whom
+      workers   Look at the workers of a fleet file
 
     Look at what happened:
       status    Show the tasks of a run, past or present

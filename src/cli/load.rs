@@ -11,7 +11,7 @@ use super::affected::Affected;
 use super::args::{self, Chosen, ChosenBy, Misuse, Source};
 use super::kept::{self, Key};
 use super::mistake::Mistakes;
-use super::{Shell, Trouble};
+use super::{Shell, Trouble, identity};
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{self, SelectError, Selection};
@@ -48,11 +48,19 @@ pub struct Origins {
 impl Origins {
     #[must_use]
     pub fn map(&self) -> &SourceMap {
-        self.map.get_or_init(|| match spec::load(&self.request) {
-            Ok(loaded) => loaded.map,
-            // Changed a moment ago; places in it are still places.
-            Err(failure) => failure.map,
-        })
+        self.map.get_or_init(|| places_of(&self.request))
+    }
+
+    fn into_map(self) -> SourceMap {
+        self.map.into_inner().unwrap_or_else(|| places_of(&self.request))
+    }
+}
+
+fn places_of(request: &spec::Request) -> SourceMap {
+    match spec::load(request) {
+        Ok(loaded) => loaded.map,
+        // Changed a moment ago; places in it are still places.
+        Err(failure) => failure.map,
     }
 }
 
@@ -215,9 +223,17 @@ pub fn load(
     let chosen = args::choose(words.file, folder)?;
     let folder = chosen.file.parent().unwrap_or(Path::new("")).to_owned();
     let request = spec::Request { file: chosen.file.clone(), set: source.set.clone(), facts };
-    let Plan { fleet, graph, digest, map, unkept } =
-        plan(&request).map_err(|(problems, map)| Failed::Invalid { problems, map, folder })?;
+    let Plan { fleet, graph, digest, map, unkept } = match plan(&request) {
+        Ok(plan) => plan,
+        Err((problems, map)) => return Err(Failed::Invalid { problems, map, folder }),
+    };
     let origins = Origins { request, map: map.map_or_else(OnceCell::new, OnceCell::from) };
+    // Asked each time, also where the plan was kept: it lies outside of all that a plan is made from.
+    let problems = identities(&fleet, &|| origins.map());
+    if !problems.is_empty() {
+        let map = origins.into_map();
+        return Err(Failed::Invalid { problems, map, folder });
+    }
     let request = select::Request { patterns: words.rest, except: except.to_vec() };
     let selection = select::select(&fleet, &graph, &request).map_err(|errors| {
         let unmatched = errors.iter().all(|error| matches!(error, SelectError::NoMatch { .. }));
@@ -278,6 +294,12 @@ pub fn check(fleet: &Fleet, map: &SourceMap) -> Result<Graph, Vec<Problem>> {
     }
     problems.sort_by_key(|problem| problem.labels.first().map(|label| (label.file, label.span.start)));
     Err(problems)
+}
+
+/// The machines that nothing verifies, where the policy wants them verified. The places are asked for only then.
+pub(super) fn identities<'m>(fleet: &Fleet, map: &dyn Fn() -> &'m SourceMap) -> Vec<Problem> {
+    let unknown = identity::unknown(fleet);
+    if unknown.is_empty() { Vec::new() } else { Mistakes { fleet, map: map() }.of_identity(&unknown) }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 
+use super::identity::Unknown;
 use crate::engine::Lacking;
 use crate::graph::select::SelectError;
 use crate::graph::{Edge, EdgeKind, GraphError, WriteField, WritePlace};
-use crate::id::TaskId;
+use crate::id::{TaskId, WorkerId};
 use crate::model::task::is_glob;
 use crate::model::{Fleet, Task};
 use crate::place::{Impossible, Lack};
@@ -53,6 +54,40 @@ impl Mistakes<'_> {
         let mut said = HashSet::new();
         let problems = impossible.iter().map(|(task, no)| self.impossible(*task, no));
         problems.filter(|problem| said.insert((problem.code, places(problem)))).collect()
+    }
+
+    /// One problem for each machine that nothing verifies, where the policy wants it verified.
+    pub(super) fn of_identity(self, unknown: &[(WorkerId, Unknown)]) -> Vec<Problem> {
+        let problem = |(id, why): &(WorkerId, Unknown)| {
+            let worker = &self.fleet.workers[*id].name;
+            let host = ["workers", worker.as_str(), "host", "host"].map(Seg::key);
+            let policy = ["policies", "security", "require_identity_verification"].map(Seg::key);
+            let text = match why {
+                Unknown::NoKey { name, .. } => format!("no key is known of {name}"),
+                Unknown::NotAsked(why) => why.clone(),
+            };
+            let labels = [self.label(&host, text), self.label(&policy, "wanted here".to_owned())];
+            Problem {
+                code: "fleet::unknown_host_key",
+                message: format!("nothing verifies the machine of worker `{worker}`"),
+                labels: labels.into_iter().flatten().collect(),
+                help: Some(match why {
+                    Unknown::NoKey { files, .. } => {
+                        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+                        let files =
+                            if files.is_empty() { "a file of known hosts".to_owned() } else { files.join(", ") };
+                        format!(
+                            "pin its key with `host_key_fingerprint`, which `ssh-keygen -lf` prints on the machine itself, \
+                             or put its key into {files}"
+                        )
+                    }
+                    Unknown::NotAsked(_) => {
+                        "pin its key with `host_key_fingerprint`, which needs no look-up".to_owned()
+                    }
+                }),
+            }
+        };
+        unknown.iter().map(problem).collect()
     }
 
     /// One problem for each thing that is not on this machine; instances of a matrix may each lack their own.

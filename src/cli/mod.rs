@@ -1,6 +1,6 @@
 //! The command line: one file per command, with its arguments, whose comments are the help, and one function.
 //! `args` what commands have in common · `affected` and `git` what a change touches · `audit` what a traced task read ·
-//! `problem` how a mistake is told. A command prints its result to standard
+//! `identity` which machines nothing verifies · `problem` how a mistake is told. A command prints its result to standard
 //! output, everything else to standard error, and answers with the exit code.
 
 pub mod affected;
@@ -14,12 +14,14 @@ pub mod gc;
 pub mod git;
 pub mod graph;
 pub mod help;
+mod identity;
 pub mod journal;
 pub mod kept;
 pub mod list;
 pub mod load;
 pub mod logs;
 mod mistake;
+mod places;
 pub mod plan;
 pub mod problem;
 pub mod receipts;
@@ -31,6 +33,7 @@ pub mod schema;
 mod secrets;
 mod show;
 pub mod status;
+pub mod workers;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write};
@@ -65,6 +68,7 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     List(list::ListArgs),
     Graph(graph::GraphArgs),
+    Workers(workers::WorkersArgs),
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Receipts(receipts::ReceiptsArgs),
@@ -149,6 +153,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(args, shell),
         Command::List(args) => list::run(args, shell),
         Command::Graph(args) => graph::run(args, shell),
+        Command::Workers(args) => workers::run(args, shell),
         Command::Status(args) => shown(|out| status::run(args, out)),
         Command::Logs(args) => shown(|out| logs::run(args, out)),
         Command::Receipts(args) => shown(|out| receipts::run(args, out)),

@@ -10,11 +10,12 @@ use super::affected::AffectedArgs;
 use super::args::Source;
 use super::fields::{self, FIELDS};
 use super::load::{self, Ready};
+use super::places::{Field, SECURITY_FIELDS, WORKER_FIELDS};
 use super::{Shell, Trouble, explain};
 use crate::engine::reuse::{Foreseen, Rules, foresee};
 use crate::graph::EdgeKind;
 use crate::id::TaskId;
-use crate::model::Action;
+use crate::model::{Action, Security, Worker};
 use crate::plan::{self, Places, Plan, Step, What, Why};
 use crate::policy::ExitCode;
 use crate::report::Paint;
@@ -220,7 +221,18 @@ impl Page<'_> {
             "max_parallel": policy("max_parallel", json!(fleet.policies.max_parallel)),
             "timeout": policy("timeout", fields::duration(fleet.policies.timeout)),
             "limits": policy("limits", limits.into()),
+            "security": self.security(),
         })
+    }
+
+    /// Null where the file has no such table: what it bounds is not bounded then.
+    fn security(&self) -> Value {
+        let Some(security) = &self.ready.fleet.policies.security else { return Value::Null };
+        let from = |(key, value): &Field<Security>| {
+            let path = ["policies", "security", key].map(Seg::key);
+            ((*key).to_owned(), field(value(security), &self.ready.origins.map().origin_at(&path)))
+        };
+        SECURITY_FIELDS.iter().map(from).collect::<Map<_, _>>().into()
     }
 
     fn cache(&self) -> Value {
@@ -238,19 +250,22 @@ impl Page<'_> {
         })
     }
 
-    fn worker(&self, worker: &crate::model::Worker) -> (String, Value) {
-        let from = |key: &str, value: Value| {
-            let path = [Seg::key("workers"), Seg::key(&worker.name), Seg::key(key)];
-            field(value, &self.ready.origins.map().origin_at(&path))
+    fn worker(&self, worker: &Worker) -> (String, Value) {
+        let map = self.ready.origins.map();
+        let from = |key: &str| match map.origin_at(&["workers", &*worker.name, key].map(Seg::key)) {
+            // Both have another name, or another place that may say.
+            Origin::Default if key == "slots" => {
+                map.origin_at(&["workers", &*worker.name, "max_concurrent_tasks"].map(Seg::key))
+            }
+            Origin::Default if key == "trust" => {
+                map.origin_at(&["policies", "security", "default_trust"].map(Seg::key))
+            }
+            origin => origin,
         };
-        let all = json!({
-            "host": from("host", json!({ "kind": worker.host.name() })),
-            "slots": from("slots", json!(worker.slots)),
-            "labels": from("labels", json!(worker.labels)),
-            "capabilities": from("capabilities", json!(worker.capabilities)),
-            "trust": from("trust", json!(worker.trust.name())),
-        });
-        (worker.name.clone(), all)
+        let values = WORKER_FIELDS.iter().map(|(key, value)| ((*key).to_owned(), field(value(worker), &from(key))));
+        let mut all: Map<String, Value> = values.collect();
+        all["trust"]["own"] = json!(worker.own_trust.name());
+        (worker.name.clone(), all.into())
     }
 
     fn step(&self, step: &Step) -> Value {

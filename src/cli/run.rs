@@ -18,7 +18,7 @@ use crate::engine::{self, Job, Options, Resumes, RunError};
 use crate::graph::Graph;
 use crate::graph::select;
 use crate::id::TaskId;
-use crate::model::{Fleet, Host, Trust};
+use crate::model::Fleet;
 use crate::policy::ExitCode;
 use crate::protocol::Receipt;
 use crate::protocol::run::RunRequest;
@@ -154,9 +154,6 @@ pub(super) fn carry_out(
     let Ready { fleet, graph, selection, origins, .. } = ready;
     // The text of the file is as large as the fleet; a run has no more use for it.
     drop(origins);
-    if let Some(what) = not_carried_out(&fleet) {
-        return Err(Trouble::Other(ExitCode::Infrastructure, format!("{what}; nothing was run")));
-    }
     let Asked { options, request, resumes, stands, ahead } = asked;
     let state = &state;
     let (fleet, selection) = (Arc::new(fleet), &selection);
@@ -189,21 +186,6 @@ pub(super) fn carry_out(
         Err(RunError::Journal(run, error)) => Err(records::Trouble::Journal(run, error).into()),
         Err(error) => Err(Trouble::Other(ExitCode::NotWritten, format!("the run could not be recorded: {error}"))),
     }
-}
-
-/// What the file asks for and this version cannot hold. A run that would do without is refused.
-fn not_carried_out(fleet: &Fleet) -> Option<String> {
-    for worker in fleet.workers.values() {
-        let name = &worker.name;
-        if worker.host != Host::Local {
-            return Some(format!("worker `{name}`: a host of the kind {} is not supported yet", worker.host.name()));
-        }
-        if worker.trust == Trust::Sandbox {
-            return Some(format!("worker `{name}`: the trust `sandbox` is not enforced yet"));
-        }
-    }
-    let limited = fleet.tasks.values().find(|task| task.limits.is_some())?;
-    Some(format!("task `{}`: `limits` are not enforced yet", limited.name))
 }
 
 /// What is said about reuse. Tasks are forced by the words that select them; an empty word is all of them.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::{self, Judged};
+use super::lane::LaneId;
 use super::launch::{self, Prepared, Refused};
 use super::preflight;
 use super::receipts::{self, Told};
@@ -14,9 +15,12 @@ use super::resume::Recorded;
 use super::reuse::{self, Answer, Looked};
 use super::secrets::Maskers;
 use super::sink::Running;
+use super::staged::{self, Staging};
 use super::writes::Snapshot;
-use super::{Engine, GRACE, start_link, stream};
+use super::{Engine, GRACE, stream};
 use crate::digest::Digest;
+use crate::host::connect::{Connected, Unreachable};
+use crate::host::container::Image;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{Event, LogWriter, Stream};
 use crate::model::Task;
@@ -26,7 +30,7 @@ use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Input, SkipCause, StopCause};
 use crate::scorer::{self, CommandEnd, CommandHow, LOST, SCORE_BYTES_MAX, Wants};
-use crate::supervisor::frame::{self, EndedBy, Exited};
+use crate::supervisor::frame::{self, EndedBy, Exited, Started};
 use crate::time::{Millis, Stamp};
 
 /// As much of the end of a log as a person is told who asks what runs.
@@ -37,6 +41,12 @@ pub(super) struct Flight {
     pub task: TaskId,
     pub attempt: Attempt,
     pub worker: WorkerId,
+    /// Where it runs, once it was sent.
+    pub lane: Option<LaneId>,
+    /// Its copy, when it works on one.
+    pub staging: Option<Staging>,
+    /// What holds it, as its host says.
+    pub mechanisms: Vec<String>,
     pub started: Millis,
     pub started_at: Stamp,
     pub log: Option<LogWriter>,
@@ -63,6 +73,8 @@ pub(super) struct Flight {
 enum Phase {
     Preparing,
     Running,
+    /// Its process is over, and what it made is on its way back.
+    Returning,
     Commanding {
         exited: Box<Exited>,
         ends: Vec<CommandEnd>,
@@ -105,6 +117,9 @@ impl Flight {
             task,
             attempt,
             worker,
+            lane: None,
+            staging: None,
+            mechanisms: Vec::new(),
             started,
             started_at,
             log: None,
@@ -147,8 +162,13 @@ impl Flight {
         Running { task: self.task, attempt: self.attempt, since: self.started, tail }
     }
 
-    pub(super) fn on(&self, worker: WorkerId) -> bool {
-        self.worker == worker
+    /// Why it was told to stop.
+    pub(super) fn stopped(&self) -> Option<StopCause> {
+        self.stop
+    }
+
+    pub(super) fn whose(&self) -> (TaskId, Attempt) {
+        (self.task, self.attempt)
     }
 }
 
@@ -156,6 +176,7 @@ impl Flight {
 pub(super) enum Finished {
     Prepared { n: u32, prepared: Prepared },
     Judged { n: u32, judged: Judged },
+    Connected { lane: LaneId, result: Box<Result<Connected, Unreachable>>, image: Option<Image> },
 }
 
 impl Engine<'_> {
@@ -190,13 +211,14 @@ impl Engine<'_> {
             let why = lacking.into_iter().map(|one| one.why).collect::<Vec<_>>().join("; ");
             return self.finish(n, How::NotStarted { error: &why }, None, Judged::default());
         }
-        if launch::needs_reading(task) {
+        let stages = fleet.workers[worker].stages();
+        if launch::needs_reading(task) || stages {
             let turn = self.reuse.turn(fleet, id, &mut self.environments);
             // Whether an earlier result holds was asked before the first attempt.
             let turn = if attempt > Attempt::FIRST { turn.without_asking() } else { turn };
             let Some(store) = self.store_for(n) else { return };
             let (fleet, ground) = (Arc::clone(&self.job.fleet), Arc::clone(&self.reuse.ground));
-            let read = move || launch::read(&fleet, id, &ground, &store, turn);
+            let read = move || launch::read(&fleet, id, &ground, &store, (turn, stages));
             self.inbox.spawn(move || Finished::Prepared { n, prepared: read() });
         } else {
             if attempt == Attempt::FIRST
@@ -220,6 +242,7 @@ impl Engine<'_> {
     pub(super) fn finished(&mut self, finished: Finished) {
         match finished {
             Finished::Prepared { n, prepared } => self.prepared(n, prepared),
+            Finished::Connected { lane, result, image } => self.connected(lane, *result, image),
             Finished::Judged { n, judged } => {
                 let Some(flight) = self.flights.get_mut(&n) else { return };
                 let Phase::Judging { exited } = flight.take_phase() else { return };
@@ -233,6 +256,7 @@ impl Engine<'_> {
         flight.inputs_digest = prepared.inputs_digest;
         flight.looked = prepared.looked;
         flight.before = prepared.before;
+        flight.staging = prepared.entries.map(|entries| Staging { entries, ..Staging::default() });
         let (id, is_first) = (flight.task, flight.attempt == Attempt::FIRST);
         self.tell_of_remote();
         for index in prepared.unmatched.into_iter().filter(|_| is_first) {
@@ -263,11 +287,12 @@ impl Engine<'_> {
         let (id, attempt, worker) = (flight.task, flight.attempt, flight.worker);
         flight.phase = Phase::Running;
         // The task's own words, before a tracer is put around them.
-        let (spawn, argv) =
-            match launch::spawn(self, id, attempt, worker).and_then(|spawn| launch::traced(self, id, attempt, spawn)) {
-                Ok(both) => both,
-                Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
-            };
+        let (spawn, argv) = match launch::spawn(self, id, (attempt, worker))
+            .and_then(|spawn| launch::traced(self, id, attempt, spawn))
+        {
+            Ok(both) => both,
+            Err(Refused(why)) => return self.finish(n, How::NotStarted { error: &why }, None, Judged::default()),
+        };
         let (now, stamp) = (self.now, self.stamp());
         let flight = flight_mut(self, n);
         (flight.started, flight.started_at) = (now, stamp);
@@ -286,41 +311,22 @@ impl Engine<'_> {
                 self.finish_stopped(n, cause, None);
                 continue;
             }
-            let sent = if recorded { self.send(worker, n, &spawn) } else { Err("it could not be recorded".to_owned()) };
+            let sent = if recorded { self.send(worker, n, spawn) } else { Err("it could not be recorded".to_owned()) };
             if let Err(why) = sent {
                 self.not_started(n, &why);
             }
         }
     }
 
-    /// Puts a spawn into the worker's buffer, after starting its supervisor and telling it of the environment.
-    fn send(&mut self, worker: WorkerId, n: u32, spawn: &frame::Spawn) -> Result<(), String> {
-        let state = &mut self.links[worker];
-        if state.lost {
-            return Err("its worker is lost".to_owned());
-        }
-        if state.link.is_none() {
-            let link = start_link(self.job, &self.view, worker).map_err(|e| {
-                format!("the supervisor of worker `{}` did not start: {e}", self.view.fleet.workers[worker].name)
-            })?;
-            state.link = Some(link);
-        }
-        let Some(link) = &mut state.link else { return Err("the worker is lost".to_owned()) };
-        while state.environments <= spawn.env as usize {
-            let env = self.environments.frame(state.environments);
-            link.env(&env).map_err(|e| format!("the environment does not fit: {e}"))?;
-            state.environments += 1;
-        }
-        link.spawn(n, spawn).map_err(|e| format!("the command does not fit: {e}"))
-    }
-
     // ── Running ──────────────────────────────────────────────────────────
 
-    pub(super) fn running(&mut self, n: u32, pid: u32) {
-        let Some(flight) = self.flights.get(&n) else { return };
+    pub(super) fn running(&mut self, n: u32, started: Started) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
         if !matches!(flight.phase, Phase::Running) {
             return;
         }
+        let pid = started.pid;
+        flight.mechanisms = started.mechanisms;
         let (task, attempt) = (flight.task, flight.attempt);
         self.emit(Event::Running { task, attempt, pid });
         self.tell(Input::Running(task));
@@ -394,7 +400,10 @@ impl Engine<'_> {
                 }
                 self.next_command(n);
             }
-            _ => self.finish(n, How::NotStarted { error }, None, Judged::default()),
+            _ => match flight.stop {
+                Some(cause) => self.finish_stopped(n, cause, None),
+                None => self.finish(n, How::NotStarted { error }, None, Judged::default()),
+            },
         }
     }
 
@@ -414,10 +423,10 @@ impl Engine<'_> {
         }
         match (flight.stop, exited.ended_by) {
             (None, None) if exited.code.is_some() => {
-                let id = flight.task;
-                flight.phase = Phase::Commanding { exited: Box::new(exited), ends: Vec::new() };
-                self.tell(Input::Judging(id));
-                self.next_command(n);
+                flight.phase = Phase::Returning;
+                if self.bring_back(n, &exited) {
+                    self.is_back(n, exited);
+                }
             }
             // Whoever was told to stop is not judged, also when it left by itself just before it heard of it.
             (Some(cause), None | Some(EndedBy::Stop | EndedBy::Kill)) => self.finish_stopped(n, cause, Some(&exited)),
@@ -425,8 +434,25 @@ impl Engine<'_> {
         }
     }
 
+    /// What the attempt made is here, or it has made nothing.
+    pub(super) fn is_back(&mut self, n: u32, exited: Exited) {
+        let Some(flight) = self.flights.get_mut(&n) else { return };
+        if let Some(cause) = flight.stop {
+            return self.finish_stopped(n, cause, Some(&exited));
+        }
+        let id = flight.task;
+        flight.phase = Phase::Commanding { exited: Box::new(exited), ends: Vec::new() };
+        self.tell(Input::Judging(id));
+        self.next_command(n);
+    }
+
+    /// What the attempt made cannot be had.
+    pub(super) fn not_brought_back(&mut self, n: u32, why: &str) {
+        self.finish(n, How::Lost { why }, None, Judged::default());
+    }
+
     /// The connection to the attempt is gone.
-    pub(super) fn lost(&mut self, n: u32) {
+    pub(super) fn lost(&mut self, n: u32, why: &str) {
         let Some(flight) = self.flights.get(&n) else { return };
         if matches!(flight.phase, Phase::Judging { .. } | Phase::Preparing) {
             // Its process is over, or never was; the job still answers.
@@ -437,22 +463,36 @@ impl Engine<'_> {
         }
         if matches!(flight.phase, Phase::Commanding { .. }) {
             // The task itself has ended, and is judged by what can still be found out.
-            return self.not_started(n, "the supervisor died");
+            return self.not_started(n, why);
         }
-        self.finish(n, How::Lost { why: "its supervisor died" }, None, Judged::default());
+        self.finish(n, How::Lost { why }, None, Judged::default());
     }
 
     pub(super) fn stop(&mut self, task: TaskId, cause: StopCause, force: bool) {
         let Some(&n) = self.in_flight.get(&task) else { return };
         let Some(flight) = self.flights.get_mut(&n) else { return };
         flight.stop.get_or_insert(cause);
-        let worker = flight.worker;
-        if force && matches!(flight.phase, Phase::Preparing | Phase::Judging { .. }) {
-            // No process runs; the job's answer will find nobody.
-            return self.finish_stopped(n, cause, None);
-        }
-        if let Some(link) = &mut self.links[worker].link {
-            if force { link.kill(n) } else { link.stop(n, GRACE) }
+        let idle = matches!(flight.phase, Phase::Preparing | Phase::Judging { .. } | Phase::Returning);
+        let runs = matches!(flight.phase, Phase::Running);
+        let Some(lane) = flight.lane.and_then(|lane| self.lanes.get_mut(&lane)) else {
+            if force && idle {
+                // No process runs; the job's answer will find nobody.
+                self.finish_stopped(n, cause, None);
+            }
+            return;
+        };
+        match lane.up() {
+            Some(_) if force && idle => self.finish_stopped(n, cause, None),
+            Some(link) => {
+                if force {
+                    link.kill(n);
+                } else {
+                    link.stop(n, GRACE);
+                }
+            }
+            // It still waits to be sent.
+            None if runs => self.finish_stopped(n, cause, None),
+            None => {}
         }
     }
 
@@ -485,12 +525,12 @@ impl Engine<'_> {
         if flight.stop.is_some() {
             return self.judge(n);
         }
-        let (id, attempt) = (flight.task, flight.attempt);
+        let (id, attempt, worker) = (flight.task, flight.attempt, flight.worker);
         let fleet = Arc::clone(&self.job.fleet);
         let commands = scorer::commands(&fleet.tasks[id].scorers);
         let command = &commands[ends.len() - 1];
         flight.heading = Some(format!("[fleet: scorer {}]\n", command.scorer));
-        match launch::scorer_spawn(self, id, attempt, command) {
+        match launch::scorer_spawn(self, id, (attempt, worker), command) {
             Ok(spawn) => self.to_send.push((n, spawn)),
             Err(Refused(why)) => self.not_started(n, &why),
         }
@@ -515,6 +555,9 @@ impl Engine<'_> {
             looked: flight.looked.clone(),
             beside: std::mem::take(&mut flight.beside),
             masks: self.masks.clone(),
+            refused: flight.staging.as_mut().map(|staging| std::mem::take(&mut staging.refused)).unwrap_or_default(),
+            sets: flight.staging.as_mut().map(|staging| std::mem::take(&mut staging.sets)),
+            scored_folder: staged::scored_folder(self.view.run_dir, &self.view.fleet.tasks[id], flight.attempt),
         };
         if request.looked.is_none() && judge::is_trivial(&self.view.fleet.tasks[id]) {
             let judged = judge::trivial(&self.root, &request);
@@ -556,7 +599,7 @@ impl Engine<'_> {
         self.finish(n, how, Some(exited), Judged::default());
     }
 
-    fn finish_stopped(&mut self, n: u32, cause: StopCause, exited: Option<&Exited>) {
+    pub(super) fn finish_stopped(&mut self, n: u32, cause: StopCause, exited: Option<&Exited>) {
         let fleet = Arc::clone(&self.job.fleet);
         let by = match cause {
             StopCause::FailFast(failed) => CancelledBy::FailFast { failed: &fleet.tasks[failed].name },
@@ -573,6 +616,9 @@ impl Engine<'_> {
         self.in_flight.remove(&flight.task);
         let fleet = Arc::clone(&self.job.fleet);
         let task = &fleet.tasks[flight.task];
+        if flight.staging.is_some() {
+            self.release(n, flight.lane);
+        }
         let how = match &judged.error {
             Some(why) => {
                 self.disk_lost(why);
@@ -640,7 +686,7 @@ impl Engine<'_> {
     }
 
     /// The store, for a job of this flight; without it there is no going on.
-    fn store_for(&mut self, n: u32) -> Option<Arc<crate::store::Store>> {
+    pub(super) fn store_for(&mut self, n: u32) -> Option<Arc<crate::store::Store>> {
         match self.store() {
             Ok(store) => Some(store),
             Err(error) => {
@@ -651,7 +697,7 @@ impl Engine<'_> {
         }
     }
 
-    fn store(&mut self) -> std::io::Result<Arc<crate::store::Store>> {
+    pub(super) fn store(&mut self) -> std::io::Result<Arc<crate::store::Store>> {
         if let Some(store) = &self.store {
             return Ok(Arc::clone(store));
         }

@@ -11,12 +11,7 @@ use crate::store::remote::Remote;
 
 impl Engine<'_> {
     pub(super) fn end(mut self) -> Outcome {
-        for (_, state) in self.links.iter_mut() {
-            if let Some(link) = state.link.take() {
-                // Nothing runs any more, so there is nothing to wait for and nothing to hear.
-                let _ = link.close(Duration::ZERO, &mut |_| {});
-            }
-        }
+        self.close_lanes();
         self.end_uploads();
         self.close_store();
         let status = match (self.interrupted, self.exit) {

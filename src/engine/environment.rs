@@ -136,9 +136,18 @@ impl Environments {
         (SharedEnv(index), self.shared.last())
     }
 
-    /// A shared environment as the supervisor is told of it; its id is its index.
-    pub(crate) fn frame(&self, index: usize) -> Env {
-        Env { id: u32::try_from(index).unwrap_or(u32::MAX), vars: self.shared[index].clone(), host: Vec::new() }
+    /// A shared environment as the supervisor is told of it; its id is its index. On another host the base list is taken
+    /// from that host's own environment, since who and where we are means nothing there.
+    pub(crate) fn frame(&self, index: usize, is_remote: bool) -> Env {
+        let id = u32::try_from(index).unwrap_or(u32::MAX);
+        if !is_remote {
+            return Env { id, vars: self.shared[index].clone(), host: Vec::new() };
+        }
+        let pass = self.by_pass.iter().find(|(_, at)| **at == index).map(|(pass, _)| &**pass).unwrap_or_default();
+        let passed = NameSet::of(pass.iter().map(|pattern| &**pattern));
+        let ours = |name: &str| self.own.iter().any(|(own, _)| own == name);
+        let vars = self.shared[index].iter().filter(|(name, _)| passed.has(name) || ours(name)).cloned().collect();
+        Env { id, vars, host: BASE_ENV.iter().map(ToString::to_string).collect() }
     }
 
     /// Of what a `pass_env` list and the base list let through, what a result depends on, sorted by name.

@@ -55,6 +55,16 @@ impl<T: Send + 'static> Inbox<T> {
         });
     }
 
+    /// As [`Self::spawn`], on a thread of its own: for a job that waits for somebody else.
+    pub(crate) fn wait_for(&self, job: impl FnOnce() -> T + Send + 'static) {
+        let (sender, wake) = (self.sender.clone(), Arc::clone(&self.wake));
+        std::thread::spawn(move || {
+            if sender.send(job()).is_ok() {
+                let _ = (&*wake).write(&[1]);
+            }
+        });
+    }
+
     /// Results that have arrived.
     pub(crate) fn jobs(&mut self) -> impl Iterator<Item = T> {
         let mut sink = [0; 256];

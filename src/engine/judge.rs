@@ -1,20 +1,23 @@
 //! The stage after a process: its scorers, its outputs, its artifacts. A job on the pool, except for the task that has
 //! nothing but its exit code.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::attempt::Capture;
+use super::clean::{self, Source};
 use super::reuse::{Ground, Looked};
+use super::staged::{self, Set};
 use super::writes::{self, Snapshot};
+use crate::digest::Digest;
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
 use crate::plan::fingerprint::Part;
-use crate::policy::mask::{Masks, Seeker};
+use crate::policy::mask::Masks;
 use crate::policy::verdict::{FaultKind, FileFault};
-use crate::protocol::receipt::{ArtifactRef, EntryKind, OutputRef, ScorerRecord};
+use crate::protocol::receipt::{ArtifactRef, OutputRef, ScorerRecord};
 use crate::scorer::{self, Captured, CommandEnd, Evidence};
 use crate::store::{Files, Root, Scan, ScanError, Store, outputs};
 
@@ -31,6 +34,12 @@ pub(super) struct Request {
     pub looked: Option<Arc<Looked>>,
     /// What nothing that is kept may hold.
     pub masks: Option<Arc<Masks>>,
+    /// What came of an attempt elsewhere and was not kept, with the key of the secret in it.
+    pub refused: HashMap<Digest, Box<str>>,
+    /// What came back of an attempt that worked on a copy.
+    pub sets: Option<Vec<Set>>,
+    /// Where its scorers find what they read of it.
+    pub scored_folder: PathBuf,
 }
 
 /// What it found.
@@ -62,7 +71,7 @@ impl Judged {
         self.files.iter().map(|(kind, path)| FileFault { kind: *kind, path }).collect()
     }
 
-    fn fault(&mut self, kind: FaultKind, what: impl Into<String>) {
+    pub(super) fn fault(&mut self, kind: FaultKind, what: impl Into<String>) {
         self.files.push((kind, what.into()));
     }
 }
@@ -105,6 +114,9 @@ impl Places<'_> {
 /// The job.
 pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Judged {
     let task = &fleet.tasks[request.task];
+    if let Some(sets) = &request.sets {
+        return judge_staged(task, sets, places, request);
+    }
     let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root(), request), ..Judged::default() };
     let masks = request.masks.as_deref();
     artifacts(task, places, masks, &mut judged);
@@ -112,7 +124,7 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
         judged.fault(FaultKind::Unreadable, format!("its outputs cannot be read: {error}"));
     }
     if let Some(masks) = masks {
-        clean_outputs(places.root(), masks, &mut judged);
+        judged.files.extend(clean::outputs(places.root(), masks, &judged.outputs));
     }
     if task.writable_paths.is_some() && request.before.is_none() {
         let why = "what it wrote cannot be checked: the run was cut short";
@@ -126,6 +138,31 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
     if let Some(looked) = &request.looked {
         judged.kept = Some(keep(task, places, looked, request.exit_code, &judged));
     }
+    judged
+}
+
+/// The same for an attempt that worked on a copy: by what came back of it, and by nothing that lies in the workspace.
+fn judge_staged(task: &Task, sets: &[Set], places: &Places<'_>, request: &Request) -> Judged {
+    let mut judged = Judged::default();
+    let clean;
+    let sets = match request.masks.as_deref() {
+        None => sets,
+        Some(masks) => {
+            (clean, judged.files) = clean::sets(task, sets, places.store, (masks, &request.refused));
+            &clean
+        }
+    };
+    match staged::lay_for_scorers(task, sets, places.store, &request.scored_folder) {
+        Ok(root) => {
+            let root = root.as_ref().unwrap_or(places.root());
+            judged.records = scored(scorer::scorers_of(task), root, request);
+        }
+        Err(error) => judged.error = Some(error),
+    }
+    // What is left of it goes with the run.
+    let _ = std::fs::remove_dir_all(&request.scored_folder);
+    staged::take_in(task, sets, places, &mut judged);
+    judged.kept = request.looked.as_ref().map(|looked| staged::kept(task, looked));
     judged
 }
 
@@ -169,22 +206,19 @@ fn artifacts(task: &Task, places: &Places<'_>, masks: Option<&Masks>, judged: &m
         }
         for path in found.files {
             let mut source = match places.root().read(Path::new(&*path)) {
-                Ok(file) => Source { file, error: None, masks, seeker: Seeker::default(), secret: None },
+                Ok(file) => Source::new(file, masks),
                 Err(error) => {
                     judged.fault(FaultKind::Unreadable, format!("its artifact `{path}` cannot be read: {error}"));
                     continue;
                 }
             };
             let named = masks.and_then(|masks| masks.find(path.as_bytes()));
-            let put = if named.is_some() {
-                Err(io::ErrorKind::InvalidData.into())
-            } else {
-                places.store.put_file(&mut source)
-            };
+            let refused = || Err(io::ErrorKind::InvalidData.into());
+            let put = if named.is_some() { refused() } else { places.store.put_file(&mut source) };
             match (put, source.error) {
                 _ if named.or(source.secret).is_some() => {
                     let key = named.or(source.secret).unwrap_or_default();
-                    judged.fault(FaultKind::Secret, format!("its artifact `{path}` holds the secret `{key}`"));
+                    judged.fault(FaultKind::Secret, clean::holds("artifact", &path, key));
                 }
                 (Ok(put), _) => judged.artifacts.push(ArtifactRef {
                     kind: artifact.kind.clone(),
@@ -198,75 +232,6 @@ fn artifacts(task: &Task, places: &Places<'_>, masks: Option<&Masks>, judged: &m
                 }
                 (Err(error), None) => judged.error = Some(format!("the artifact `{path}` cannot be kept: {error}")),
             }
-        }
-    }
-}
-
-/// A file that remembers its own error, to tell it from the store's.
-struct Source<'m> {
-    file: File,
-    error: Option<io::Error>,
-    /// What it may not hold.
-    masks: Option<&'m Masks>,
-    seeker: Seeker,
-    /// The key of what it holds all the same.
-    secret: Option<&'m str>,
-}
-
-impl Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.error = Some(io::Error::new(error.kind(), error.to_string()));
-            }
-        })?;
-        if let Some(masks) = self.masks {
-            self.secret = self.secret.or(self.seeker.push(masks, &buffer[..read]));
-            if self.secret.is_some() {
-                // The store lets go of what it has of the file.
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
-        Ok(read)
-    }
-}
-
-/// Outputs are kept for other runs, and may be shared with other people.
-fn clean_outputs(root: &Root, masks: &Masks, judged: &mut Judged) {
-    let mut faults = Vec::new();
-    for output in &judged.outputs {
-        let path = &*output.path;
-        let found = match masks.find(path.as_bytes()) {
-            Some(key) => Ok(Some(key)),
-            None if output.kind == EntryKind::File => held_by(root, masks, path),
-            None => Ok(None),
-        };
-        match found {
-            Ok(None) => {}
-            Ok(Some(key)) => {
-                faults.push((FaultKind::Secret, format!("its output `{path}` holds the secret `{key}`")));
-            }
-            Err(error) => {
-                faults.push((FaultKind::Unreadable, format!("its output `{path}` cannot be read: {error}")));
-            }
-        }
-    }
-    judged.files.extend(faults);
-}
-
-fn held_by<'m>(root: &Root, masks: &'m Masks, path: &str) -> io::Result<Option<&'m str>> {
-    let (mut file, mut seeker) = (root.read(Path::new(path))?, Seeker::default());
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(None),
-            Ok(n) => {
-                if let Some(key) = seeker.push(masks, &piece[..n]) {
-                    return Ok(Some(key));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
 }

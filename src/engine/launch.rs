@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use super::environment::{Environments, SharedEnv};
 use super::reuse::{Answer, Ground, Looked, Turn};
+use super::staged;
 use super::writes::Snapshot;
-use super::{Engine, GRACE};
+use super::{Engine, GRACE, trust};
 use crate::digest::Digest;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::log;
 use crate::model::{Action, Fleet, Task};
+use crate::protocol::receipt::OutputRef;
 use crate::scorer::{self, CommandRule};
 use crate::store::Store;
 use crate::store::scan::{self, ScanError};
-use crate::supervisor::frame::{Spawn, Streams};
+use crate::supervisor::frame::{Spawn, Staged, Streams};
 use crate::time::millis;
 
 /// Why an attempt cannot be started, in words for the receipt.
@@ -30,6 +32,8 @@ pub(super) struct Prepared {
     /// What the task depends on, when its result may be reused later.
     pub looked: Option<Arc<Looked>>,
     pub answer: Option<Answer>,
+    /// What a copy starts from, when the task works on one.
+    pub entries: Option<Vec<OutputRef>>,
     pub error: Option<String>,
 }
 
@@ -40,7 +44,13 @@ pub(super) fn needs_reading(task: &Task) -> bool {
 
 /// The job: everything the task depends on, an earlier result of it if one holds, and otherwise the workspace as it is
 /// before the task writes.
-pub(super) fn read(fleet: &Fleet, id: TaskId, ground: &Ground, store: &Store, turn: Turn) -> Prepared {
+pub(super) fn read(
+    fleet: &Fleet,
+    id: TaskId,
+    ground: &Ground,
+    store: &Store,
+    (turn, stages): (Turn, bool),
+) -> Prepared {
     let task = &fleet.tasks[id];
     let mut prepared = Prepared::default();
     if task.inputs.is_some()
@@ -48,7 +58,15 @@ pub(super) fn read(fleet: &Fleet, id: TaskId, ground: &Ground, store: &Store, tu
     {
         prepared.error = Some(format!("what it depends on cannot be read: {error}"));
     }
-    if task.writable_paths.is_some() && !matches!(prepared.answer, Some(Answer::Holds(_))) {
+    if matches!(prepared.answer, Some(Answer::Holds(_))) {
+        return prepared;
+    }
+    if stages {
+        match staged::entries(fleet, id, &ground.files) {
+            Ok(entries) => prepared.entries = Some(entries),
+            Err(error) => prepared.error = Some(format!("what it starts from cannot be read: {error}")),
+        }
+    } else if task.writable_paths.is_some() {
         match Snapshot::take(&fleet.workspace) {
             Ok(snapshot) => prepared.before = Some(snapshot),
             Err(error) => prepared.error = Some(format!("the workspace cannot be read: {error}")),
@@ -81,7 +99,11 @@ impl Prepared {
 }
 
 /// The process of the task itself.
-pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt, worker: WorkerId) -> Result<Spawn, Refused> {
+pub(super) fn spawn(
+    engine: &mut Engine<'_>,
+    id: TaskId,
+    (attempt, worker): (Attempt, WorkerId),
+) -> Result<Spawn, Refused> {
     let fleet = engine.view.fleet;
     let task = &fleet.tasks[id];
     let wants = scorer::wants(&task.scorers);
@@ -92,11 +114,18 @@ pub(super) fn spawn(engine: &mut Engine<'_>, id: TaskId, attempt: Attempt, worke
             std::iter::once(shell.program().to_owned()).chain(flags).chain([text.to_string()]).collect()
         }
     };
-    let mut spawn = process(engine, task, attempt, argv)?;
-    if task.scratch {
-        spawn.set.push(("FLEET_ATTEMPT_DIR".to_owned(), scratch(engine.run_dir(), task, attempt)?));
+    let mut spawn = process(engine, task, (attempt, worker), argv)?;
+    if let Some(staged) = &mut spawn.staged {
+        *staged = staged::staged(task);
+        spawn.stdin = task.stdin.as_ref().map(ToString::to_string);
+    } else {
+        if task.scratch {
+            spawn.set.push(("FLEET_ATTEMPT_DIR".to_owned(), scratch(engine.run_dir(), task, attempt)?));
+        }
+        spawn.stdin = task.stdin.as_ref().map(|path| stdin(engine, path)).transpose()?;
     }
-    spawn.stdin = task.stdin.as_ref().map(|path| stdin(engine, path)).transpose()?;
+    spawn.limits =
+        task.limits.as_deref().filter(|_| !trust::is_held_by_container(&fleet.workers[worker])).map(trust::limits);
     let split = wants.stdout.is_some() || wants.stderr.is_some();
     spawn.streams = if split { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = task.timeout.map(millis);
@@ -133,11 +162,11 @@ pub(super) fn traced(
 pub(super) fn scorer_spawn(
     engine: &mut Engine<'_>,
     id: TaskId,
-    attempt: Attempt,
+    (attempt, worker): (Attempt, WorkerId),
     command: &CommandRule<'_>,
 ) -> Result<Spawn, Refused> {
     let task = &engine.view.fleet.tasks[id];
-    let mut spawn = process(engine, task, attempt, command.argv.iter().map(ToString::to_string).collect())?;
+    let mut spawn = process(engine, task, (attempt, worker), command.argv.iter().map(ToString::to_string).collect())?;
     spawn.streams = if command.score_from_stdout { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = Some(millis(command.timeout));
     spawn.label = format!("{}/{}", spawn.label, command.scorer);
@@ -145,31 +174,44 @@ pub(super) fn scorer_spawn(
     Ok(spawn)
 }
 
-/// What both have in common; resolves the program.
-fn process(engine: &mut Engine<'_>, task: &Task, attempt: Attempt, mut argv: Vec<String>) -> Result<Spawn, Refused> {
-    let cwd = cwd(engine.view.fleet, task);
+/// What both have in common; resolves the program, unless that is for the host to do.
+fn process(
+    engine: &mut Engine<'_>,
+    task: &Task,
+    (attempt, worker): (Attempt, WorkerId),
+    mut argv: Vec<String>,
+) -> Result<Spawn, Refused> {
+    let fleet = engine.view.fleet;
+    let (shared, path) = search_path(&mut engine.environments, task);
+    let common = Spawn {
+        env: u32::try_from(shared.0).map_err(|_| Refused("too many environments".to_owned()))?,
+        set: own_variables(task, attempt),
+        grace_ms: millis(GRACE),
+        label: format!("{}.{attempt}", task.name),
+        confine: trust::confine(fleet, task, worker, engine.run_dir(), attempt).map(Box::new),
+        ..Spawn::default()
+    };
+    if fleet.workers[worker].stages() {
+        return Ok(Spawn { argv, cwd: task.workdir.to_string(), staged: Some(Staged::default()), ..common });
+    }
+    let cwd = cwd(fleet, task);
     if !task.workdir.is_empty() {
         stays_inside(engine, &cwd, &task.workdir)?;
     }
-    let (shared, path) = search_path(&mut engine.environments, task);
     let Some(program) = engine.environments.program(&argv[0], &path, &cwd) else {
         let place = if argv[0].contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
         return Err(Refused(format!("the program `{}` {place}", argv[0])));
     };
     argv[0] = text(&program)?;
+    Ok(Spawn { argv, cwd: text(&cwd)?, ..common })
+}
+
+fn own_variables(task: &Task, attempt: Attempt) -> Vec<(String, String)> {
     let mut set = Vec::with_capacity(task.env.len() + 3);
     set.extend(task.env.iter().map(|(name, value)| (name.to_string(), value.to_string())));
     set.push(("FLEET_TASK".to_owned(), task.name.to_string()));
     set.push(("FLEET_ATTEMPT".to_owned(), attempt.to_string()));
-    Ok(Spawn {
-        argv,
-        cwd: text(&cwd)?,
-        env: u32::try_from(shared.0).map_err(|_| Refused("too many environments".to_owned()))?,
-        set,
-        grace_ms: millis(GRACE),
-        label: format!("{}.{attempt}", task.name),
-        ..Spawn::default()
-    })
+    set
 }
 
 /// The shared environment of a task, and the PATH it will see.

@@ -3,7 +3,8 @@
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
-//! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written · `again` what
+//! - `lane` the connections to workers · `staged` attempts that work on a copy · `trust` what a task may
+//! - `judge` the stage after a process: scorers, outputs, artifacts · `clean` what of them may be kept · `writes` what it may have written · `again` what
 //!   follows an attempt
 //! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
 //! - `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to the shared cache · `audit` what a traced task read
@@ -17,11 +18,13 @@
 mod again;
 mod attempt;
 pub mod audit;
+mod clean;
 mod ending;
 mod environment;
 mod grounds;
 mod inbox;
 mod judge;
+mod lane;
 mod launch;
 pub mod outcome;
 mod preflight;
@@ -33,13 +36,15 @@ pub mod secrets;
 mod signal;
 pub mod sink;
 mod sitting;
+mod staged;
 mod tally;
+mod trust;
 mod uploads;
 mod work;
 mod writes;
 mod written;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,8 +53,8 @@ use std::time::Duration;
 
 use crate::graph::Graph;
 use crate::graph::select::Selection;
-use crate::host::local::{self, Alive, FromSupervisor, Link, LinkOptions};
-use crate::id::{IdMap, RunId, TaskId, WorkerId};
+use crate::host::link::{Alive, FromSupervisor, Link};
+use crate::id::{Attempt, IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, FLEET_VERSION, Journal, ReadError, Stream};
 use crate::model::Fleet;
 use crate::policy::ExitCode;
@@ -69,6 +74,7 @@ use attempt::{Finished, Flight};
 use environment::Environments;
 use grounds::Grounds;
 use inbox::{Inbox, Ready};
+use lane::{Lane, LaneId, Reach, Taken};
 use outcome::Outcome;
 pub use preflight::{Lacking, preflight};
 use resume::{Earlier, Exits, Recorded};
@@ -215,7 +221,13 @@ struct Engine<'a> {
     journal: Option<Journal>,
     sink: &'a mut dyn Sink,
     sink_due: Option<Millis>,
-    links: IdMap<WorkerId, LinkState>,
+    lanes: BTreeMap<LaneId, Lane>,
+    next_lane: LaneId,
+    reach: IdMap<WorkerId, Reach>,
+    /// Files on their way back, by lane.
+    incoming: staged::AllReceiving,
+    /// Lanes that are being ended.
+    closing: Vec<std::thread::JoinHandle<()>>,
     inbox: Inbox<Finished>,
     ready: Ready,
     signals: Signals,
@@ -252,15 +264,6 @@ struct Engine<'a> {
     done: bool,
 }
 
-/// A worker's supervisor, started at the first placement.
-#[derive(Debug, Default)]
-struct LinkState {
-    link: Option<Link>,
-    /// Shared environments it knows.
-    environments: usize,
-    lost: bool,
-}
-
 impl<'a> Engine<'a> {
     fn new(
         job: &'a Job<'a>,
@@ -272,7 +275,7 @@ impl<'a> Engine<'a> {
     ) -> io::Result<(Self, Standing)> {
         let fleet = &*job.fleet;
         let Grounds { environments, unreadable, root, reuse, stop, standing } = grounds;
-        let links = fleet.workers.ids().map(|_| LinkState::default()).collect::<Vec<_>>();
+        let reach = fleet.workers.ids().map(|_| Reach::default()).collect::<Vec<_>>();
         let mut engine = Self {
             job,
             view,
@@ -286,7 +289,11 @@ impl<'a> Engine<'a> {
             journal: Some(journal),
             sink,
             sink_due: None,
-            links: IdMap::from(links),
+            lanes: BTreeMap::new(),
+            next_lane: 0,
+            reach: IdMap::from(reach),
+            incoming: staged::AllReceiving::new(),
+            closing: Vec::new(),
             inbox: Inbox::new()?,
             ready: Ready::default(),
             signals: Signals::watch()?,
@@ -295,7 +302,7 @@ impl<'a> Engine<'a> {
             root,
             store: None,
             masks: job.secrets.as_ref().map(|secrets| Arc::clone(secrets.masks())),
-            receipts: Receipts::of(view.run, fleet, FLEET_VERSION, &receipts::MECHANISMS),
+            receipts: Receipts::of(view.run, fleet, FLEET_VERSION, receipts::mechanisms),
             reuse,
             uploads: Uploads::default(),
             stop_waiting: stop,
@@ -355,15 +362,15 @@ impl<'a> Engine<'a> {
     /// Sends what the supervisors are told.
     fn flush(&mut self) {
         let mut lost = Vec::new();
-        for (worker, state) in self.links.iter_mut() {
-            if let Some(link) = &mut state.link
+        for (id, lane) in &mut self.lanes {
+            if let Some(link) = lane.any_link()
                 && link.flush().is_err()
             {
-                lost.push(worker);
+                lost.push(*id);
             }
         }
-        for worker in lost {
-            self.worker_lost(worker);
+        for id in lost {
+            self.lane_closed(id);
         }
     }
 
@@ -375,16 +382,16 @@ impl<'a> Engine<'a> {
         let timeout = self.time_to_sleep();
         let before = self.clock.now();
         let mut ready = std::mem::take(&mut self.ready);
-        let mut whose = Vec::with_capacity(self.links.len() * 2);
+        let mut whose = Vec::with_capacity(self.lanes.len() * 2);
         {
-            let mut fds = Vec::with_capacity(8 + self.links.len() * 2);
-            for (worker, state) in self.links.iter() {
-                if let Some(link) = &state.link {
+            let mut fds = Vec::with_capacity(8 + self.lanes.len() * 2);
+            for (id, lane) in &self.lanes {
+                if let Some(link) = lane.link() {
                     fds.push((link.as_fd(), false));
-                    whose.push(worker);
+                    whose.push(*id);
                     if link.wants_write() {
                         fds.push((link.write_fd(), true));
-                        whose.push(worker);
+                        whose.push(*id);
                     }
                 }
             }
@@ -400,9 +407,9 @@ impl<'a> Engine<'a> {
             self.stopped += slept.saturating_sub(timeout);
         }
         self.now = self.time();
-        for (index, worker) in whose.iter().enumerate() {
+        for (index, lane) in whose.iter().enumerate() {
             if ready.fds[index] {
-                self.receive(*worker);
+                self.receive(*lane);
             }
         }
         if ready.fds[whose.len()..].contains(&true) {
@@ -425,7 +432,7 @@ impl<'a> Engine<'a> {
 
     fn time_to_sleep(&self) -> Option<Duration> {
         let now = self.time();
-        let deadline = [self.wake_at, self.run_timeout].into_iter().flatten().min();
+        let deadline = [self.wake_at, self.run_timeout, self.next_beat()].into_iter().flatten().min();
         let deadline = deadline.map(|at| at.since(now).min(TICK));
         let draw = self.sink_due.map(|at| at.since(now));
         deadline.into_iter().chain(draw).min()
@@ -441,6 +448,7 @@ impl<'a> Engine<'a> {
             self.exit = self.exit.or_worse(ExitCode::OutOfTime);
             self.tell(Input::RunTimeout);
         }
+        self.beat();
         if self.sink_due.is_some_and(|at| at <= self.now) {
             self.sink_due = self.sink.tick_every().map(|wait| self.now.after(wait));
             if self.sink.tick(&self.view, self.now).is_err() {
@@ -470,52 +478,76 @@ impl<'a> Engine<'a> {
 
     // ── What comes in ────────────────────────────────────────────────────
 
-    fn receive(&mut self, worker: WorkerId) {
-        let Some(mut link) = self.links[worker].link.take() else { return };
+    fn receive(&mut self, id: LaneId) {
+        let Some(Taken { mut link, late }) = self.lanes.get_mut(&id).and_then(Lane::take) else { return };
         let mut credits: Vec<(u32, u64)> = Vec::new();
-        let alive = link.receive(&mut |said| match said {
-            FromSupervisor::Started { attempt, started } => self.running(attempt, started.pid),
-            FromSupervisor::Output { attempt, stream, bytes } => {
+        let alive = link.receive(&mut |said| match (&late, said) {
+            (Some(late), said) => self.late(late, &said),
+            (None, FromSupervisor::Output { attempt, stream, bytes }) => {
                 self.output(attempt, stream, bytes);
                 match credits.iter_mut().find(|(n, _)| *n == attempt) {
                     Some((_, sum)) => *sum += bytes.len() as u64,
                     None => credits.push((attempt, bytes.len() as u64)),
                 }
             }
-            FromSupervisor::Exited { attempt, exited } => self.exited(attempt, exited),
-            FromSupervisor::NotStarted { attempt, error } => self.not_started(attempt, &error.error),
+            (None, said) => self.hear(id, said),
         });
         for (attempt, bytes) in credits {
             if self.flights.contains_key(&attempt) {
                 link.credit(attempt, bytes);
             }
         }
-        self.links[worker].link = Some(link);
+        // What was heard may have ended the lane.
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.hear(self.now);
+        lane.put_back(Taken { link, late });
+        if let Some(why) = lane.doom.take() {
+            self.lane_lost(id, &why);
+        }
         if !matches!(alive, Ok(Alive::Alive)) {
-            self.worker_lost(worker);
+            self.lane_closed(id);
+        }
+        self.close_if_over(id);
+    }
+
+    fn hear(&mut self, id: LaneId, said: FromSupervisor<'_>) {
+        match said {
+            FromSupervisor::Started { attempt, started } => self.running(attempt, started),
+            FromSupervisor::Exited { attempt, exited } => self.exited(attempt, exited),
+            FromSupervisor::NotStarted { attempt, error } => self.not_started(attempt, &error.error),
+            FromSupervisor::Collected { attempt, part } => self.collected(attempt, part),
+            FromSupervisor::Gives(body) => self.given(id, body),
+            FromSupervisor::Welcome(welcome) => {
+                if let (Some(error), Some(lane)) = (welcome.error, self.lanes.get_mut(&id)) {
+                    lane.doom = Some(format!("it cannot serve: {error}"));
+                }
+            }
+            FromSupervisor::Lacks { attempt, digests } => self.lacks(id, attempt, &digests),
+            FromSupervisor::Beating | FromSupervisor::Output { .. } => {}
         }
     }
 
-    /// The supervisor is gone: whatever it ran has become ours, is ended, and nobody can say how it would have ended.
-    fn worker_lost(&mut self, worker: WorkerId) {
-        let state = &mut self.links[worker];
-        state.link = None;
-        let first = !std::mem::replace(&mut state.lost, true);
-        let spare: Vec<u32> = self.links.values().filter_map(|s| s.link.as_ref().map(Link::pid)).collect();
-        let swept = local::sweep(&spare);
-        if !swept.clean {
-            self.warn("some processes of a lost supervisor could not be ended");
+    /// What a lost worker still says counts for nothing, and is on record.
+    fn late(&mut self, whose: &HashMap<u32, (TaskId, Attempt)>, said: &FromSupervisor<'_>) {
+        if let FromSupervisor::Exited { attempt, exited } = said
+            && let Some(&(task, attempt)) = whose.get(attempt)
+        {
+            self.emit(Event::Late { task, attempt, code: exited.code, signal: exited.signal });
+            let name = &self.view.fleet.tasks[task].name;
+            let text = format!("`{name}` attempt {attempt} ended on a worker that was lost; its result came too late");
+            self.warn(&text);
         }
-        if first {
-            self.tell(Input::WorkerLost(worker));
-        }
-        let lost: Vec<u32> = self.flights.iter().filter(|(_, f)| f.on(worker)).map(|(n, _)| *n).collect();
+    }
+
+    /// These attempts were on a lane that is lost.
+    fn lanes_lost(&mut self, lost: &[u32], why: &str) {
         // An exit that it wrote down and did not live to tell is an exit all the same.
         let exits = if lost.is_empty() { None } else { Exits::read(self.run_dir()).ok() };
-        for n in lost {
-            match exits.as_ref().and_then(|exits| self.recorded_exit(exits, n)) {
+        for &n in lost {
+            let on_copy = self.flights.get(&n).is_some_and(|flight| flight.staging.is_some());
+            match exits.as_ref().filter(|_| !on_copy).and_then(|exits| self.recorded_exit(exits, n)) {
                 Some(exited) => self.exited(n, exited),
-                None => self.lost(n),
+                None => self.lost(n, why),
             }
         }
     }
@@ -557,8 +589,8 @@ impl<'a> Engine<'a> {
     /// Ctrl-Z: the tasks stop with us, and no deadline counts the time.
     fn stop_all(&mut self) {
         let each = |this: &mut Self, say: fn(&mut Link)| {
-            for (_, state) in this.links.iter_mut() {
-                if let Some(link) = &mut state.link {
+            for lane in this.lanes.values_mut() {
+                if let Some(link) = lane.up() {
                     say(link);
                     // A supervisor that is gone is noticed by the next receive.
                     let _ = link.flush();
@@ -589,16 +621,4 @@ fn stream(stream: frame::Stream) -> Stream {
         frame::Stream::Stdout => Stream::Stdout,
         frame::Stream::Stderr => Stream::Stderr,
     }
-}
-
-/// Starts the supervisor of a local worker.
-fn start_link(job: &Job<'_>, view: &RunView<'_>, worker: WorkerId) -> io::Result<Link> {
-    let exits = view.run_dir.join(EXITS);
-    std::fs::create_dir_all(&exits)?;
-    Link::start(&LinkOptions {
-        exe: job.options.exe.clone(),
-        exit_log: exits.join(format!("{}.log", job.fleet.workers[worker].name)),
-        run: view.run.to_string(),
-        state_dir: job.state.path().to_owned(),
-    })
 }

@@ -9,7 +9,7 @@ use super::launch::{cwd, search_path};
 use super::secrets::value_of;
 use crate::id::TaskId;
 use crate::model::task::is_glob;
-use crate::model::{Fleet, SecretSource, SecretUse, Task};
+use crate::model::{Fleet, Host, SecretSource, SecretUse, Task, Worker};
 use crate::store::Root;
 use crate::store::scan::{Scan, ScanError};
 
@@ -73,6 +73,11 @@ pub(super) fn lacking(fleet: &Fleet, task: &Task, root: &Root, environments: &mu
             };
             found.push(Lacking { field: "required_env", index, why: format!("the required variable `{name}` {why}") });
         }
+    }
+    // Elsewhere the host is asked, when it is reached.
+    let here = |worker: &Worker| worker.host == Host::Local;
+    if !fleet.workers.values().any(here) {
+        return found;
     }
     let cwd = cwd(fleet, task);
     for (index, tool) in task.tools.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! The account of an attempt, or of a task that had none.
 
-use super::Engine;
 use super::attempt::Flight;
 use super::judge::Judged;
 use super::reuse::reused_from;
+use super::{Engine, trust};
 use crate::id::TaskId;
-use crate::model::{Fleet, Task};
+use crate::model::{Fleet, Task, Worker};
 use crate::plan::fingerprint::never_reusable;
 use crate::policy::Verdict;
 use crate::protocol::Receipt;
@@ -16,8 +16,14 @@ use crate::store::results::Entry;
 use crate::supervisor::frame::Exited;
 use crate::time::{millis, written};
 
-/// What holds a local task to the trust it has, by name; the book explains each.
-pub(super) const MECHANISMS: [&str; 3] = ["clean_env", "session", "subreaper"];
+/// What holds every task, by name; the book explains each.
+const MECHANISMS: [&str; 3] = ["clean_env", "session", "subreaper"];
+
+/// What holds every task of a worker.
+pub(super) fn mechanisms(worker: &Worker) -> Vec<&'static str> {
+    let more = trust::of_connection(worker).iter().chain(trust::of_container(worker));
+    MECHANISMS.iter().chain(more).copied().collect()
+}
 /// Joins them when a task's writes were checked after the fact.
 const WRITES_CHECKED: &str = "writes_checked";
 
@@ -67,13 +73,19 @@ impl Engine<'_> {
         receipt.artifacts = judged.artifacts;
         receipt.scorers = judged.records;
         receipt.log = log;
-        if judged.writes_checked
+        let checked = judged.writes_checked.then(|| WRITES_CHECKED.into());
+        let more: Vec<Box<str>> = flight.mechanisms.into_iter().map(Into::into).chain(checked).collect();
+        let grants = trust::granted(self.view.fleet, task);
+        if (!more.is_empty() || !grants.is_empty())
             && let Some(trust) = &receipt.trust
         {
             let mut trust = TrustRecord::clone(trust);
-            trust.mechanisms.push(WRITES_CHECKED.into());
+            trust.mechanisms.extend(more);
+            trust.grants = grants;
             receipt.trust = Some(trust.into());
         }
+        let image = self.reach[flight.worker].image.as_ref();
+        receipt.image = image.map(|image| image.digest.as_str().into());
         if let Some(exited) = exited {
             receipt.exit_code = exited.code;
             receipt.signal = exited.signal;

@@ -328,6 +328,7 @@ impl From<&Exit> for Exited {
             max_rss_bytes: exit.max_rss_bytes,
             output_bytes: exit.output_bytes,
             leaked: exit.leaked.clone(),
+            oom_killed: exit.oom_killed,
             exit_log_error: None,
         }
     }

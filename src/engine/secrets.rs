@@ -13,7 +13,7 @@ use crate::journal::Event;
 use crate::model::{Delivery, Fleet, SecretSource, SecretUse};
 use crate::plan::explain::Reason;
 use crate::plan::fingerprint::Change;
-use crate::policy::grant::{SECRETS_FROM, may_have_secrets};
+use crate::policy::grants::{SECRETS_FROM, may_have_secrets};
 use crate::policy::mask::{Masker, Masks};
 use crate::protocol::Receipt;
 use crate::protocol::receipt::{FailureKind, TaskResult};

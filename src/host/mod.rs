@@ -1,6 +1,15 @@
-//! How to reach a host. `local` starts the supervisor as a child of this process and holds the engine's end of its
-//! pipes; other kinds of host will be other ways to start the same program.
+//! Where tasks run, and how their supervisor is reached: each kind of host is only a way to start one and to get its
+//! pipes.
+//! `link` our end of them · `local` a child of ours · `ssh` a machine of the user's ssh, `host_key` who it is ·
+//! `container` one of an engine's command line · `connect` what those two have in common · `bundle` this program for
+//! another host · `secret` where values of secrets come from · `strace` reading a trace.
 
+pub mod bundle;
+pub mod connect;
+pub mod container;
+pub mod host_key;
+pub mod link;
 pub mod local;
 pub mod secret;
+pub mod ssh;
 pub mod strace;

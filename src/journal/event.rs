@@ -28,6 +28,8 @@ pub enum Event<'a> {
     Output { task: TaskId, attempt: Attempt, stream: Stream, bytes: &'a [u8] },
     /// Nobody knows how the attempt ended: the run was cut short, and goes on without it.
     Interrupted { task: TaskId, record: &'a AttemptRecord },
+    /// The end of an attempt on a worker that counts as lost came after all, and counts for nothing.
+    Late { task: TaskId, attempt: Attempt, code: Option<i32>, signal: Option<i32> },
     /// An attempt is over, and another one follows.
     Restarted { task: TaskId, record: &'a AttemptRecord, next: Next },
     /// The task has its result. Event and receipt are one record.
@@ -55,6 +57,7 @@ impl Event<'_> {
             | Self::Output { task, .. }
             | Self::Explained { task, .. }
             | Self::Interrupted { task, .. }
+            | Self::Late { task, .. }
             | Self::Restarted { task, .. }
             | Self::Settled { task, .. } => Some(task),
             Self::Warning { .. } => None,

@@ -268,6 +268,10 @@ impl State {
             Body::Event(event, receipt) => (event, receipt),
             Body::Standing(standing) => return self.stand(standing, line),
         };
+        if event.state == StateName::Stale {
+            // The end of an attempt that counts as lost: it changes nothing.
+            return;
+        }
         let worker = self.worker(&event.worker_id);
         let task = self.task_mut(&event.task_id, line.at);
         task.worker = worker;

@@ -142,6 +142,15 @@ fn state(out: &mut Vec<u8>, seq: u64, event: &Event<'_>, place: ReceiptAt) {
             json(out, record);
             out.push(b'}');
         }
+        Event::Late { attempt, code, signal, .. } => {
+            out.extend_from_slice(b"\"stale\"");
+            extra_attempt(out, attempt);
+            out.extend_from_slice(b",\"late\":true,\"exit_code\":");
+            json(out, &code);
+            out.extend_from_slice(b",\"signal\":");
+            json(out, &signal);
+            out.push(b'}');
+        }
         Event::Restarted { record, next, .. } => {
             // Every attempt but the last is followed by a restart, so its number is also their count.
             out.extend_from_slice(b"\"restarted\",\"restart_count\":");

@@ -118,7 +118,7 @@ fn own(out: &mut Vec<u8>, receipt: &Receipt, first: &Receipt) {
         run_id: _, worker_id, completed_at, result, labels: _, fleet_version: _, journal_seq: _,
         // What only an attempt has.
         failure_kind: _, attempt: _, started_at: _, duration_ms: _, exit_code: _, signal: _, cause: _, flaky: _,
-        attempts: _, repeat: _, argv: _, argv_digest: _, host: _, trust: _, scorers: _, usage: _, log: _, leaked: _,
+        attempts: _, repeat: _, argv: _, argv_digest: _, host: _, image: _, trust: _, scorers: _, usage: _, log: _, leaked: _,
     } = receipt;
     let shared = (worker_id, completed_at, result, reused.is_some());
     debug_assert_eq!(shared, (&first.worker_id, &first.completed_at, &first.result, first.reused.is_some()));

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::id::{TaskId, WorkerId};
 use crate::model::{Fleet, Trust, Worker, WorkerRequest};
-use crate::policy::grant::{SECRETS_FROM, may_have_secrets};
+use crate::policy::grants::{SECRETS_FROM, may_have_secrets};
 
 /// One thing a worker does not have and a task asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -160,6 +160,14 @@ pub fn own_files(task: &Task) -> Vec<(Kind, String)> {
     files
 }
 
+/// Files of the workspace that a task's scorers read, as paths or globs.
+#[must_use]
+pub fn scored_files(task: &Task) -> Vec<String> {
+    let mut files = Vec::new();
+    scorer_files(&task.scorers, &mut |_| {}, &mut |path| files.push(path.to_owned()));
+    files
+}
+
 fn scorer_files(scorers: &[Scorer], program: &mut impl FnMut(&str), file: &mut impl FnMut(&str)) {
     for scorer in scorers {
         match &scorer.rule {

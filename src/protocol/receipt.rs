@@ -64,9 +64,12 @@ pub struct Receipt {
     /// Declared outputs that exist after the attempt, sorted by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputRef>,
-    /// The kind of host: `local`.
+    /// The kind of host: `local`, `ssh`, `docker`, `podman`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
+    /// The digest of the image, for a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Arc<TrustRecord>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -306,6 +309,9 @@ pub struct TrustRecord {
     pub enforced: Box<str>,
     /// By name: `clean_env`, `session`, `subreaper`, …
     pub mechanisms: Vec<Box<str>>,
+    /// What the task may beyond its trust, and why: `network: REASON`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Box<str>>,
 }
 
 /// What one scorer said.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::id::{IdMap, RunId, WorkerId};
-use crate::model::{Action, Fleet, Metadata, Task, Trust};
+use crate::model::{Action, Fleet, Metadata, Task, Trust, Worker};
 use crate::protocol::receipt::{Receipt, TaskResult, TrustRecord};
 use crate::time::Stamp;
 
@@ -35,11 +35,15 @@ struct Place {
 }
 
 impl Receipts {
-    /// `mechanisms` are the names of what holds the trust of every worker of the run up: `clean_env`, `session`, ….
+    /// `mechanisms` names what holds the trust of every task of a worker up: `clean_env`, `session`, ….
     #[must_use]
-    pub fn of(run: &RunId, fleet: &Fleet, fleet_version: &str, mechanisms: &[&str]) -> Self {
-        let mechanisms: Vec<Box<str>> = mechanisms.iter().map(|name| Box::from(*name)).collect();
-        let place = |worker: &crate::model::Worker| Place {
+    pub fn of(
+        run: &RunId,
+        fleet: &Fleet,
+        fleet_version: &str,
+        mechanisms: impl Fn(&Worker) -> Vec<&'static str>,
+    ) -> Self {
+        let place = |worker: &Worker| Place {
             name: Arc::from(&*worker.name),
             host: Arc::from(worker.host.name()),
             trust: std::iter::once(None)
@@ -48,7 +52,8 @@ impl Receipts {
                     Arc::new(TrustRecord {
                         asked: asked.map(|trust| trust.name().into()),
                         enforced: worker.trust.name().into(),
-                        mechanisms: mechanisms.clone(),
+                        mechanisms: mechanisms(worker).into_iter().map(Box::from).collect(),
+                        grants: Vec::new(),
                     })
                 })
                 .collect(),
@@ -94,6 +99,7 @@ impl Receipts {
             reused: None,
             outputs: Vec::new(),
             host: None,
+            image: None,
             trust: None,
             scorers: Vec::new(),
             usage: None,
@@ -165,7 +171,7 @@ mod tests {
         let mut fleet = samples::fleet(&["a"]);
         let id = fleet.tasks.ids().next().unwrap();
         let worker = fleet.workers.ids().next().unwrap();
-        let receipts = Receipts::of(&samples::run_id(), &fleet, "0.1.0", &["clean_env"]);
+        let receipts = Receipts::of(&samples::run_id(), &fleet, "0.1.0", |_| vec!["clean_env"]);
         let blank = receipts.blank(&fleet.tasks[id], samples::START, TaskResult::Skip);
         assert_eq!((&*blank.worker_id, &blank.trust, &blank.host), ("", &None, &None));
         for (asked, name) in

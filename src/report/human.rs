@@ -237,7 +237,8 @@ impl Sink for Human {
 
     fn event(&mut self, view: &RunView<'_>, happened: &Happened<'_>) -> io::Result<()> {
         match happened.event {
-            Event::Queued { .. } | Event::Running { .. } => return Ok(()),
+            // A late end is told as a warning.
+            Event::Queued { .. } | Event::Running { .. } | Event::Late { .. } => return Ok(()),
             Event::Starting { task, attempt, worker } => {
                 if let Some(live) = &mut self.live {
                     live.starting(task, happened.at);

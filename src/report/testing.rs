@@ -249,6 +249,7 @@ pub(super) fn receipt(run: &RunId, name: &str, result: TaskResult) -> Receipt {
         reused: None,
         outputs: Vec::new(),
         host: None,
+        image: None,
         trust: None,
         scorers: Vec::new(),
         usage: Some(Usage::default()),

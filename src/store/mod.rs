@@ -1,6 +1,6 @@
 //! What lies in the state directory besides journals: bytes by digest, and the directory itself.
 //! `state` the layout, its lock and its runs · `put` bytes in, digest out, nothing overwritten · `get` verified as it is
-//! read · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
+//! read, `incoming` in pieces from another host · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
 //! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
 //! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
 //! results by fingerprint · `remote` the cache shared with others · `inventory` what the store holds · `check` whether it
@@ -15,6 +15,7 @@ pub mod gc;
 mod get;
 mod hash;
 mod ignored;
+mod incoming;
 pub mod inventory;
 pub mod outputs;
 mod put;
@@ -40,6 +41,7 @@ pub use ahead::Ahead;
 pub use beneath::Root;
 pub use files::Files;
 pub use get::GetError;
+pub use incoming::Incoming;
 pub use put::Put;
 pub use scan::{Found, Scan, ScanError};
 pub use state::{Lock, LockError, Owner, RunLookup, StateDir};

@@ -110,7 +110,23 @@ impl Store {
         Ok(Put { digest, bytes, new })
     }
 
-    fn temp(&self) -> io::Result<NamedTempFile> {
+    /// Makes what is in the store already safe from a loss of power; `false` when it is not whole there.
+    ///
+    /// # Errors
+    /// When the file system cannot write.
+    pub fn secure(&self, digest: &Digest, bytes: u64) -> io::Result<bool> {
+        self.has_safely(digest, bytes, Durable::Now)
+    }
+
+    /// Gives a file its name that was hashed while it was written.
+    pub(super) fn keep_later(&self, file: NamedTempFile, digest: &Digest, bytes: u64) -> io::Result<()> {
+        if !self.has(digest, bytes) {
+            self.name(file, digest, bytes, Durable::Later)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn temp(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(self.root.path())
     }
 

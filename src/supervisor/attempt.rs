@@ -4,9 +4,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
+use super::confine::Held;
 use super::frame::{self, EndedBy, Exited, Spawn, Started, Stream, Streams, WINDOW_BYTES};
+use super::spawn::Running;
 use super::sys::{self, Reaped, Watch};
 use super::wire::Outbox;
 
@@ -38,6 +40,9 @@ pub(super) struct Attempt {
     last_output_ms: u64,
     pub(super) ending: Option<Ending>,
     pub(super) ended: Option<Ended>,
+    /// What holds it besides its session. Gone when the attempt is over and this is being removed.
+    pub(super) held: Option<Box<Held>>,
+    pub(super) releasing: bool,
 }
 
 /// We decided to end it.
@@ -64,6 +69,8 @@ pub(super) struct Ended {
     pub(super) clean_looks: u32,
     /// Nothing of it lives any more, as far as we can tell.
     pub(super) swept: bool,
+    /// It took more memory than it may.
+    pub(super) oom_killed: bool,
 }
 
 /// Processes by their numbers alone.
@@ -73,7 +80,7 @@ pub(super) fn without_names(shown: &[String]) -> Vec<String> {
 
 #[derive(Debug)]
 struct Pipe {
-    fd: Rc<OwnedFd>,
+    fd: Arc<OwnedFd>,
     /// It delivered a full read lately, so there may be enough for a splice.
     bulk: bool,
     grown: bool,
@@ -105,16 +112,20 @@ impl Attempt {
             last_output_ms: 0,
             ending: None,
             ended: None,
+            held: None,
+            releasing: false,
         };
         Ok((attempt, (out, err)))
     }
 
-    pub(super) fn started(&mut self, pid: i32, boot_ms: u64, now_ms: u64) -> Started {
-        self.pid = pid;
+    pub(super) fn started(&mut self, running: Running, boot_ms: u64, now_ms: u64) -> Started {
+        self.pid = running.pid;
+        self.held = running.held;
         self.boot_ms = boot_ms;
         self.started_ms = now_ms;
         self.last_output_ms = now_ms;
-        Started { pid: pid.unsigned_abs(), boot_ms, mechanisms: Vec::new() }
+        let mechanisms = self.held.as_ref().map(|held| held.mechanisms.clone()).unwrap_or_default();
+        Started { pid: self.pid.unsigned_abs(), boot_ms, mechanisms }
     }
 
     /// Its main process lives.
@@ -122,9 +133,20 @@ impl Attempt {
         self.pid > 0 && self.ended.is_none()
     }
 
-    pub(super) fn end(&mut self, reaped: Reaped, now_ms: u64, at_ms: u64) {
+    pub(super) fn end(&mut self, mut reaped: Reaped, now_ms: u64, at_ms: u64) {
         let wall_ms = now_ms.saturating_sub(self.started_ms);
-        self.ended = Some(Ended { reaped, wall_ms, at_ms, leaked: Vec::new(), clean_looks: 0, swept: false });
+        let told = self.held.as_ref().map(|held| held.told()).unwrap_or_default();
+        if let Some((code, signal)) = told.end {
+            (reaped.code, reaped.signal) = (code, signal);
+        }
+        // Numbers of another process table, which must not be taken for ours.
+        let leaked = told.leaked.into_iter().map(|shown| (0, shown)).collect();
+        self.ended = Some(Ended { reaped, wall_ms, at_ms, leaked, clean_looks: 0, swept: false, oom_killed: false });
+    }
+
+    /// It has a process table of its own, in which it may have groups of its own.
+    pub(super) fn in_namespaces(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.in_namespaces())
     }
 
     pub(super) fn grant(&mut self, bytes: u64, now_ms: u64) {
@@ -207,6 +229,7 @@ impl Attempt {
             max_rss_bytes: ended.reaped.max_rss_bytes,
             output_bytes: self.output_bytes,
             leaked: ended.leaked.iter().map(|(_, shown)| shown.clone()).collect(),
+            oom_killed: ended.oom_killed,
             exit_log_error: None,
         }
     }
@@ -287,5 +310,5 @@ fn full(out: &Outbox) -> bool {
 fn pipe() -> io::Result<(Pipe, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
-    Ok((Pipe { fd: Rc::new(read), bulk: false, grown: false }, write))
+    Ok((Pipe { fd: Arc::new(read), bulk: false, grown: false }, write))
 }

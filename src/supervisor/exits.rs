@@ -57,6 +57,8 @@ pub struct Exit {
     pub output_bytes: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaked: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
 }
 
 /// The writing end. Lines are gathered and handed over by [`ExitLog::write`].
@@ -194,6 +196,7 @@ mod tests {
             max_rss_bytes: 1,
             output_bytes: 0,
             leaked: Vec::new(),
+            oom_killed: false,
         })
     }
 

@@ -278,6 +278,9 @@ pub struct Exited {
     /// Processes it left behind, which we ended: `pid name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaked: Vec<String>,
+    /// The kernel ended a process of it because it took more memory than its limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
     /// The exit log could not be written, so this exit is recorded nowhere but here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_log_error: Option<String>,

@@ -2,19 +2,24 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
-//! `secrets` values as private files · `owner` what a dead supervisor left outside of the state directory ·
-//! `clock` the time that limits count · `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `stage` attempts
-//! that work on a copy · `wire` buffers and
+//! `confine` what holds a task · `group` control groups · `secrets` values as private files · `owner` what a dead
+//! supervisor left outside of the state directory · `stage` attempts that work on a copy · `guard` the supervisor's parent
+//! where the engine is not · `program` this program, to be started again · `clock` the time that limits count ·
+//! `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
 
 mod attempt;
 mod clock;
+mod confine;
 mod disposition;
 pub mod exits;
 pub mod frame;
+mod group;
+mod guard;
 mod owner;
 mod process;
+pub mod program;
 mod secrets;
 mod serve;
 mod spawn;
@@ -24,6 +29,8 @@ mod sys;
 mod terminal;
 pub(crate) mod wire;
 
+pub use confine::{PROGRAM_VARIABLE, confine};
 pub use disposition::{is_ignored, outlive_file_size_limit};
+pub use guard::guard;
 pub use serve::serve;
 pub use terminal::Keys;

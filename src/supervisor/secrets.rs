@@ -106,7 +106,7 @@ fn remove_stale(place: &Path) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
-        let gone = rest.rsplitn(3, '.').nth(1).is_some_and(owner::is_gone);
+        let gone = rest.rsplit('.').nth(1).is_some_and(owner::is_gone);
         // Does not follow a link.
         if gone && entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == me) {
             let _ = fs::remove_dir_all(entry.path());

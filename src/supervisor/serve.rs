@@ -7,7 +7,7 @@ mod staged;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,25 +15,24 @@ use rustix::process::Signal;
 
 use super::attempt::{self, Attempt, Ended};
 use super::clock::RunClock;
+use super::confine::{LEAKED_MAX, LINGER};
 use super::exits::{self, Entry, Exit, ExitLog};
 use super::frame::{
     self, Collect, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn,
 };
 use super::secrets::SecretFiles;
-use super::spawn::{BaseEnv, Done, Job, Spawner};
+use super::spawn::{BaseEnv, Done, Job, Spawner, What};
 use super::stage::Stages;
 use super::sweep::{self, Orphans};
 use super::sys::{self, Waited, Watch, Whose};
 use super::wire::{Inbox, Outbox};
 
-/// What an attempt leaves behind may end by itself for this long: the writer of a process substitution, say.
-const LINGER_MS: u64 = 20;
+/// What an attempt leaves behind may end by itself for this long.
+const LINGER_MS: u64 = LINGER.as_millis() as u64;
 /// After that it is killed, and after this it is only named.
 const ENDING_MS_MAX: u64 = 2000;
 /// Between two looks for leftovers.
 const LOOK_EVERY_MS: u64 = 2;
-/// Names of leftovers that are kept for an attempt.
-const LEAKED_MAX: usize = 64;
 /// A start is news that may wait this long for company: most short tasks have ended by then, and the engine is woken
 /// once instead of twice.
 const HOLD_MS: u64 = 3;
@@ -84,6 +83,8 @@ struct Server {
     /// Since when only news that may wait is in the outbox.
     held_since_ms: Option<u64>,
     spawner: Spawner,
+    /// Attempts that are over and of which something is being removed.
+    releasing: usize,
     children: OwnedFd,
     clock: RunClock,
     /// A child may have ended since we last looked.
@@ -134,6 +135,7 @@ impl Server {
             outbox: Outbox::default(),
             held_since_ms: None,
             spawner: Spawner::start(sys::event()?)?,
+            releasing: 0,
             children,
             clock: RunClock::default(),
             reap: false,
@@ -320,8 +322,14 @@ impl Server {
             }
             Kind::Stage | Kind::Content | Kind::Fetch | Kind::Release => self.obey_staged(kind, number, body)?,
             // What only a supervisor says.
-            Kind::Started | Kind::Output | Kind::Exited | Kind::NotStarted => {}
-            Kind::Beating | Kind::Lacks | Kind::Collected | Kind::Gives => {}
+            Kind::Started
+            | Kind::Output
+            | Kind::Exited
+            | Kind::NotStarted
+            | Kind::Beating
+            | Kind::Lacks
+            | Kind::Collected
+            | Kind::Gives => {}
         }
         Ok(())
     }
@@ -390,28 +398,32 @@ impl Server {
             spawn.set.push((sweep::ATTEMPT_VARIABLE.to_owned(), marker));
             spawn.set.push((sweep::STATE_VARIABLE.to_owned(), hello.state_dir.clone()));
         }
-        if let Err(error) = self.give_secrets(number, &mut spawn) {
-            return self.refuse(number, NotStartedCause::Host, format!("cannot write a secret's file: {error}"));
-        }
+        let secrets = match self.give_secrets(number, &mut spawn) {
+            Ok(secrets) => secrets,
+            Err(error) => {
+                let error = format!("cannot write a secret's file: {error}");
+                return self.refuse(number, NotStartedCause::Host, error);
+            }
+        };
         let base = self.bases.get(&spawn.env).cloned().unwrap_or_default();
-        match self.spawner.put(Job { attempt: number, spawn, base, stdout, stderr }) {
+        match self.spawner.put(Job { attempt: number, spawn, base, stdout, stderr, secrets }) {
             Ok(()) => _ = self.attempts.insert(number, attempt),
             Err(error) => self.refuse(number, NotStartedCause::Host, format!("cannot start a thread: {error}")),
         }
     }
 
     /// Writes the attempt's secrets and says in its variables where they are.
-    fn give_secrets(&mut self, number: u32, spawn: &mut Spawn) -> io::Result<()> {
+    fn give_secrets(&mut self, number: u32, spawn: &mut Spawn) -> io::Result<Option<PathBuf>> {
         let files = std::mem::take(&mut spawn.secret_files);
         if files.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let folder = self.secrets.put(number, &files)?;
         spawn.set.extend(files.into_iter().map(|(name, _)| {
             let path = folder.join(&name).display().to_string();
             (name, path)
         }));
-        Ok(())
+        Ok(Some(folder))
     }
 
     /// Takes in what the spawner threads did.
@@ -420,20 +432,25 @@ impl Server {
             return;
         }
         // A child whose end we were told of may be one that a spawner has not told us of yet.
-        self.spawner.take(done, self.reap || self.leaving);
-        for Done { attempt: number, result, boot_ms } in done.drain(..) {
+        self.spawner.take(done, self.reap || self.leaving || self.releasing > 0);
+        for Done { attempt: number, what, boot_ms } in done.drain(..) {
             let Some(attempt) = self.attempts.get_mut(&number) else { continue };
-            let pid = match result {
-                Ok(pid) => pid,
-                Err(NotStarted { cause, error }) => {
+            let running = match what {
+                What::Started(running) => running,
+                What::NotStarted(NotStarted { cause, error }) => {
                     self.attempts.remove(&number);
                     self.refuse(number, cause, error);
+                    continue;
+                }
+                What::Released { oom_killed } => {
+                    self.releasing -= 1;
+                    self.see_off(number, oom_killed);
                     continue;
                 }
             };
             // Its end may have been signalled before we knew it.
             self.reap = true;
-            let started = attempt.started(pid, boot_ms, self.clock.now_ms());
+            let started = attempt.started(running, boot_ms, self.clock.now_ms());
             let label = attempt.label.clone();
             if let Ok(log) = &mut self.log {
                 log.add(&Entry::Spawned { attempt: number, label, pid: started.pid, boot_ms });
@@ -452,7 +469,7 @@ impl Server {
         if attempt.ending.is_some() {
             self.to_term.insert(number);
         } else if self.clock.suspended() {
-            sys::signal_group(attempt.pid, libc::SIGSTOP);
+            self.signal(&BTreeSet::from([number]), Signal::STOP);
         }
     }
 
@@ -495,17 +512,35 @@ impl Server {
         let now_ms = self.clock.now_ms();
         let mut gone = Vec::new();
         for attempt in self.attempts.values_mut().filter(|a| a.ended.as_ref().is_some_and(|ended| ended.swept)) {
+            if attempt.releasing {
+                continue;
+            }
             if attempt.drain(now_ms, &mut self.outbox, engine_out())? {
                 gone.push(attempt.number);
             }
         }
         for number in gone {
-            let Some(attempt) = self.attempts.remove(&number) else { continue };
-            let Some(ended) = &attempt.ended else { continue };
-            self.secrets.remove(number);
-            self.record(&attempt, ended);
+            let Some(attempt) = self.attempts.get_mut(&number) else { continue };
+            // What it left can be a lot of files, and a group is not let go of at once.
+            if let Some(held) = attempt.held.take()
+                && self.spawner.release(number, held).is_ok()
+            {
+                attempt.releasing = true;
+                self.releasing += 1;
+            } else {
+                self.see_off(number, false);
+            }
         }
         Ok(())
+    }
+
+    /// The last of an attempt: nothing of it is left anywhere.
+    fn see_off(&mut self, number: u32, oom_killed: bool) {
+        let Some(mut attempt) = self.attempts.remove(&number) else { return };
+        let Some(mut ended) = attempt.ended.take() else { return };
+        ended.oom_killed = oom_killed;
+        self.secrets.remove(number);
+        self.record(&attempt, &ended);
     }
 
     fn record(&mut self, attempt: &Attempt, ended: &Ended) {
@@ -523,6 +558,7 @@ impl Server {
             max_rss_bytes: exited.max_rss_bytes,
             output_bytes: exited.output_bytes,
             leaked: if attempt.unnamed { attempt::without_names(&exited.leaked) } else { exited.leaked.clone() },
+            oom_killed: exited.oom_killed,
         };
         match &mut self.log {
             Ok(log) => {
@@ -623,8 +659,13 @@ impl Server {
         let run = self.hello.as_ref().map_or("", |hello| &hello.run);
         let orphans = Orphans::look(&self.attempts, run);
         for attempt in running() {
-            for process in orphans.of(attempt).into_iter().filter(|process| process.group != attempt.pid) {
-                process.signal_alone(signal);
+            let others = orphans.of(attempt).into_iter().filter(|process| process.group != attempt.pid);
+            if attempt.in_namespaces() {
+                // The task is in a session of its own there, whose groups are nobody else's.
+                let groups: BTreeSet<i32> = others.map(|process| process.group).collect();
+                groups.into_iter().for_each(|group| sys::signal_group(group, signal.as_raw()));
+            } else {
+                others.for_each(|process| process.signal_alone(signal));
             }
         }
     }

@@ -11,13 +11,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::confine::{Confiner, Held, Task};
 use super::frame::{NotStarted, NotStartedCause, Spawn};
 use super::sys;
 
@@ -61,15 +62,39 @@ pub(super) struct Job {
     pub(super) stdout: OwnedFd,
     /// `None`: the same pipe as stdout.
     pub(super) stderr: Option<OwnedFd>,
+    /// The folder with its secret files.
+    pub(super) secrets: Option<PathBuf>,
+}
+
+/// What a thread is given to do.
+#[derive(Debug)]
+enum Work {
+    Start(Box<Job>),
+    /// Removing what an attempt that is over was held by.
+    Release(u32, Box<Held>),
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub(super) struct Done {
     pub(super) attempt: u32,
-    pub(super) result: Result<i32, NotStarted>,
+    pub(super) what: What,
     /// Read just before the spawn, so the process is never older than it.
     pub(super) boot_ms: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Started(Running),
+    NotStarted(NotStarted),
+    Released { oom_killed: bool },
+}
+
+/// A process, and what holds it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) pid: i32,
+    pub(super) held: Option<Box<Held>>,
 }
 
 /// The threads that spawn, and the two queues between them and the loop.
@@ -89,11 +114,12 @@ struct Shared {
     wake: OwnedFd,
     null: File,
     reset: Vec<i32>,
+    confiner: Confiner,
 }
 
 #[derive(Debug, Default)]
 struct Queues {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Work>,
     done: Vec<Done>,
     /// Threads that sleep on `work`; without one there is nobody to wake.
     asleep: usize,
@@ -109,7 +135,7 @@ impl Shared {
     }
 
     /// Waits for a job.
-    fn next(&self) -> Job {
+    fn next(&self) -> Work {
         let mut queues = self.queues();
         loop {
             if let Some(job) = queues.jobs.pop_front() {
@@ -123,14 +149,16 @@ impl Shared {
 
     fn serve(&self) {
         loop {
-            let job = self.next();
+            let work = self.next();
             let boot_ms = sys::boot_ms();
-            let attempt = job.attempt;
-            let result = start(&job, self);
-            // The write ends must be closed before anyone hears of the result: the loop reads to the end of the pipe.
-            drop(job);
+            let (attempt, what) = match work {
+                Work::Start(job) => (job.attempt, start(&job, self).map_or_else(What::NotStarted, What::Started)),
+                Work::Release(attempt, held) => (attempt, What::Released { oom_killed: held.oom_killed() }),
+            };
+            // The job's write ends are closed before anyone hears of the result, because the loop reads to the end of
+            // the pipe; and what held an attempt is gone.
             let mut queues = self.queues();
-            queues.done.push(Done { attempt, result, boot_ms });
+            queues.done.push(Done { attempt, what, boot_ms });
             if std::mem::take(&mut queues.wanted) {
                 drop(queues);
                 let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
@@ -149,6 +177,7 @@ impl Spawner {
             wake,
             null,
             reset: sys::ignored_signals(),
+            confiner: Confiner::new(),
         });
         let threads_max = sys::cores().clamp(1, THREADS_MAX);
         Ok(Self { shared, pending: 0, threads: 0, threads_max })
@@ -163,6 +192,18 @@ impl Spawner {
     /// # Errors
     /// When there is no thread to do it and none can be started.
     pub(super) fn put(&mut self, job: Job) -> io::Result<()> {
+        self.queue(Work::Start(Box::new(job)))
+    }
+
+    /// Queues the release of what held an attempt.
+    ///
+    /// # Errors
+    /// As [`Spawner::put`]; it is released then.
+    pub(super) fn release(&mut self, attempt: u32, held: Box<Held>) -> io::Result<()> {
+        self.queue(Work::Release(attempt, held))
+    }
+
+    fn queue(&mut self, work: Work) -> io::Result<()> {
         let mut queues = self.shared.queues();
         let waiting = queues.jobs.len() + 1;
         if waiting > queues.asleep && self.threads < self.threads_max {
@@ -174,7 +215,7 @@ impl Spawner {
                 Err(_) => {}
             }
         }
-        queues.jobs.push_back(job);
+        queues.jobs.push_back(work);
         let wake = queues.asleep > 0;
         drop(queues);
         self.pending += 1;
@@ -205,7 +246,7 @@ impl Spawner {
     }
 }
 
-fn start(job: &Job, shared: &Shared) -> Result<i32, NotStarted> {
+fn start(job: &Job, shared: &Shared) -> Result<Running, NotStarted> {
     let spawn = &job.spawn;
     let request = |error: &str| NotStarted { cause: NotStartedCause::Request, error: error.to_owned() };
     let nul = |_| request("an argument, a path or a variable holds a NUL byte");
@@ -229,7 +270,14 @@ fn start(job: &Job, shared: &Shared) -> Result<i32, NotStarted> {
     let stdout = job.stdout.as_raw_fd();
     let stderr = job.stderr.as_ref().map_or(stdout, AsRawFd::as_raw_fd);
     let fds = [null, stdout, stderr];
-    posix_spawn(&argv, &environment(&job.base, &set), &cwd, fds, &shared.reset).map_err(|error| explain(&error, spawn))
+    let env = environment(&job.base, &set);
+    if spawn.confine.is_some() || spawn.limits.is_some() {
+        let (attempt, secrets, reset) = (job.attempt, job.secrets.as_deref(), &*shared.reset);
+        let (pid, held) = shared.confiner.start(&Task { attempt, spawn, env: &env, secrets, fds, reset })?;
+        return Ok(Running { pid, held: Some(Box::new(held)) });
+    }
+    let started = posix_spawn(&argv, &env, &cwd, &fds, &shared.reset);
+    started.map(|pid| Running { pid, held: None }).map_err(|error| explain(&error, &spawn.argv[0], &spawn.cwd))
 }
 
 /// Opens a regular file or `/dev/null`. To open anything else can wait for ever (a named pipe) or do something (a
@@ -262,8 +310,9 @@ fn environment<'a>(base: &'a BaseEnv, set: &'a [(usize, CString)]) -> Vec<&'a CS
     kept.chain(set.map(|(_, var)| var)).map(|(_, text)| text.as_c_str()).collect()
 }
 
-/// A process in a new session with exactly these descriptors as 0, 1 and 2; everything else we hold is close-on-exec.
-fn posix_spawn(argv: &[CString], env: &[&CStr], cwd: &CStr, fds: [i32; 3], reset: &[i32]) -> io::Result<i32> {
+/// A process in a new session with exactly these descriptors as 0, 1, 2 and so on, none of which may be a number below
+/// that of its place that a later one still needs; everything else we hold is close-on-exec.
+pub(super) fn posix_spawn(argv: &[CString], env: &[&CStr], cwd: &CStr, fds: &[i32], reset: &[i32]) -> io::Result<i32> {
     let argv_pointers: Vec<*mut libc::c_char> =
         argv.iter().map(|arg| arg.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect();
     let env_pointers: Vec<*mut libc::c_char> =
@@ -328,13 +377,13 @@ impl Drop for Attributes {
 struct Actions(MaybeUninit<libc::posix_spawn_file_actions_t>);
 
 impl Actions {
-    fn new(cwd: &CStr, fds: [i32; 3]) -> io::Result<Self> {
+    fn new(cwd: &CStr, fds: &[i32]) -> io::Result<Self> {
         let mut actions = MaybeUninit::zeroed();
         // SAFETY: init comes first and initialises the object; `cwd` is a C string, which the call copies.
         unsafe {
             check(libc::posix_spawn_file_actions_init(actions.as_mut_ptr()))?;
             let mut this = Self(actions);
-            for (fd, target) in fds.into_iter().zip(0..) {
+            for (&fd, target) in fds.iter().zip(0..) {
                 check(libc::posix_spawn_file_actions_adddup2(this.0.as_mut_ptr(), fd, target))?;
             }
             check(libc::posix_spawn_file_actions_addchdir_np(this.0.as_mut_ptr(), cwd.as_ptr()))?;
@@ -351,12 +400,11 @@ impl Drop for Actions {
 }
 
 /// The kernel answers one number for a chdir and an exec; look at both to say which it was.
-fn explain(error: &io::Error, spawn: &Spawn) -> NotStarted {
-    let program = &spawn.argv[0];
-    let (cause, error) = match fs::metadata(&spawn.cwd) {
-        Err(why) => (NotStartedCause::Workdir, format!("cannot enter the working directory {}: {why}", spawn.cwd)),
+pub(super) fn explain(error: &io::Error, program: &str, cwd: &str) -> NotStarted {
+    let (cause, error) = match fs::metadata(cwd) {
+        Err(why) => (NotStartedCause::Workdir, format!("cannot enter the working directory {cwd}: {why}")),
         Ok(meta) if !meta.is_dir() => {
-            (NotStartedCause::Workdir, format!("the working directory {} is not a directory", spawn.cwd))
+            (NotStartedCause::Workdir, format!("the working directory {cwd} is not a directory"))
         }
         Ok(_) => match error.raw_os_error() {
             Some(libc::ENOENT) if Path::new(program).exists() => (

@@ -183,7 +183,7 @@ pub(crate) fn state(state_dir: &Path, exit_logs: &[PathBuf]) -> Swept {
             if strangers.contains(&key) {
                 continue;
             }
-            let marked = process.variable(STATE_VARIABLE).is_some_and(|dir| Path::new(&dir) == state_dir);
+            let marked = process.variable(STATE_VARIABLE).is_some_and(|dir| Path::new(&dir).starts_with(state_dir));
             if marked || is_logged(process, &logged) {
                 roots.push(process.pid);
             } else {

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::pipe::SpliceFlags;
 
@@ -27,7 +27,7 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 struct Splicing {
-    from: Rc<OwnedFd>,
+    from: Arc<OwnedFd>,
     left: usize,
 }
 
@@ -82,7 +82,7 @@ impl Outbox {
     pub(crate) fn pass_on(
         &mut self,
         to: impl AsFd,
-        from: &Rc<OwnedFd>,
+        from: &Arc<OwnedFd>,
         stream: Stream,
         attempt: u32,
         length: usize,
@@ -108,7 +108,7 @@ impl Outbox {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        self.splicing = Some(Splicing { from: Rc::clone(from), left: length });
+        self.splicing = Some(Splicing { from: Arc::clone(from), left: length });
         self.splice(&to).map(|_| true)
     }
 

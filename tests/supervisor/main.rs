@@ -1,6 +1,7 @@
 //! The supervisor through `Link`, with the real binary and real processes. Time decides nothing here except as a
 //! generous upper bound that a guarantee names.
 
+mod confine;
 mod secrets;
 mod world;
 
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fleet::host::local::{self, Alive, FromSupervisor, Link};
+use fleet::host::link::{Alive, FromSupervisor};
+use fleet::host::local;
 use fleet::supervisor::exits::{self, Entry};
 use fleet::supervisor::frame::{self, EndedBy, Env, Hello, Kind, NotStartedCause, Spawn, Streams};
 use rustix::process::{Pid, Signal};
@@ -448,7 +450,7 @@ fn engine_to_kill(dir: &Path) -> (std::process::Child, u32) {
 fn an_engine_that_only_waits() {
     let Some(dir) = std::env::var_os("SUPERVISOR_TEST_ENGINE").map(PathBuf::from) else { return };
     let mut engine = Engine::start();
-    engine.link = Link::start(&options(&dir)).unwrap();
+    engine.link = local::start(&options(&dir)).unwrap();
     let path = ("PATH".to_owned(), "/usr/bin:/bin".to_owned());
     engine.link.env(&Env { id: 1, vars: vec![path], host: Vec::new() }).unwrap();
     let mut daemons = daemons(&dir, "sleep 1000");

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::host::local::{Alive, FromSupervisor, Link, LinkOptions};
+use fleet::host::link::{Alive, FromSupervisor, Link};
+use fleet::host::local::{self, LinkOptions};
 use fleet::supervisor::frame::{Env, Exited, NotStarted, NotStartedCause, Spawn, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -52,6 +53,7 @@ pub(crate) fn options(dir: &Path) -> LinkOptions {
         exit_log: dir.join("here.log"),
         run: "run".to_owned(),
         state_dir: dir.to_owned(),
+        place: None,
     }
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn program(argv: &[&str]) -> Spawn {
 impl Engine {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut link = Link::start(&options(dir.path())).unwrap();
+        let mut link = local::start(&options(dir.path())).unwrap();
         let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
         link.env(&Env { id: 1, vars: vec![path], host: Vec::new() }).unwrap();
         Self { link, dir, heard: BTreeMap::new(), keep: true, bytes: 0, credit: true }
@@ -113,6 +115,7 @@ impl Engine {
                 FromSupervisor::NotStarted { attempt, error } => {
                     assert!(heard.entry(attempt).or_default().not_started.replace(error).is_none());
                 }
+                _ => {}
             })
             .unwrap();
         if self.credit {

@@ -1,5 +1,7 @@
-//! What a person sees of the graph: every mistake it finds, whole; `shown` has the plan, list and graph of a small fleet.
+//! What a person sees of the graph: every mistake it finds, whole; `shown` has the plan, list and graph of a small fleet,
+//! `places` its workers and what bounds them.
 
+mod places;
 mod shown;
 
 use std::collections::HashMap;

@@ -62,7 +62,9 @@ impl Server {
             _ => Vec::new(),
         };
         self.held_since_ms = None;
-        next.into_iter().for_each(|next| self.next(next));
+        for one in next {
+            self.next(one);
+        }
         Ok(())
     }
 
@@ -138,7 +140,9 @@ impl Server {
         if self.outbox.backlog() != before {
             self.held_since_ms = None;
         }
-        next.into_iter().for_each(|next| self.next(next));
+        for one in next {
+            self.next(one);
+        }
     }
 
     /// What the engine's variables are laid over.

@@ -375,7 +375,9 @@ impl Outgoing {
 fn placed(dir: &Path, mut spawn: Spawn) -> io::Result<Spawn> {
     let inside = |path: &str| dir.join(path).to_string_lossy().into_owned();
     let copy = dir.join(COPY);
-    spawn.cwd = copy.join(&spawn.cwd).to_string_lossy().trim_end_matches('/').to_owned();
+    spawn.set.push(("FLEET_WORKSPACE".to_owned(), copy.to_string_lossy().into_owned()));
+    let cwd = copy.join(&spawn.cwd);
+    cwd.to_string_lossy().trim_end_matches('/').clone_into(&mut spawn.cwd);
     if let Some(stdin) = &mut spawn.stdin {
         *stdin = copy.join(&*stdin).to_string_lossy().into_owned();
     }

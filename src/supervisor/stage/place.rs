@@ -13,7 +13,7 @@ use crate::supervisor::frame;
 use crate::supervisor::sweep;
 
 /// How long a supervisor waits for the one before it in the same run to be gone.
-const GONE_MAX: Duration = Duration::from_secs(60);
+const GONE_MAX: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const RUNS: &str = "runs";
 const LOCK: &str = "lock";
@@ -122,7 +122,7 @@ fn root(wanted: &str) -> io::Result<PathBuf> {
         match usable(&folder) {
             Ok(folder) => return Ok(folder),
             Err(error) => {
-                last = io::Error::new(error.kind(), format!("`{}` cannot be used: {error}", folder.display()))
+                last = io::Error::new(error.kind(), format!("`{}` cannot be used: {error}", folder.display()));
             }
         }
     }

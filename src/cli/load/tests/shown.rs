@@ -16,6 +16,16 @@ fn shown(words: &[&str], show: impl Fn(&Ready, &mut dyn std::io::Write) -> std::
     text.replace(&dir.display().to_string(), "[workspace]")
 }
 
+/// Each field of a table as its value, where it came from, and the place.
+pub(super) fn in_brief(table: &mut serde_json::Value) {
+    for field in table.as_object_mut().expect("a table").values_mut() {
+        let place = ["file", "line", "column"].map(|key| field[key].to_string()).join(":").replace('"', "");
+        let origin = field["origin"].as_str().unwrap_or_default();
+        let text = format!("{} {origin} {}", field["value"], place.replace("null:null:null", ""));
+        *field = text.trim_end().into();
+    }
+}
+
 #[test]
 fn the_plan_for_people() {
     insta::assert_snapshot!(shown(&[], |ready, out| plan::show(ready, Rules::default(), false, Paint::OFF, out)), @"
@@ -62,18 +72,14 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
     let plan: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
     let brief = serde_json::json!({ "all": plan, "steps": null });
     let mut all = brief["all"].clone();
+    all["workers"].as_object_mut().expect("a table").values_mut().for_each(in_brief);
     all["steps"] = plan["steps"]
         .as_array()
         .expect("a list")
         .iter()
         .map(|step| {
             let mut step = step.clone();
-            for field in step["fields"].as_object_mut().expect("a table").values_mut() {
-                let place = ["file", "line", "column"].map(|key| field[key].to_string()).join(":").replace('"', "");
-                let origin = field["origin"].as_str().unwrap_or_default();
-                *field =
-                    format!("{} {origin} {}", field["value"], place.replace("null:null:null", "")).trim_end().into();
-            }
+            in_brief(&mut step["fields"]);
             step
         })
         .collect();
@@ -125,7 +131,8 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
         "limits": {
           "value": {},
           "origin": "default"
-        }
+        },
+        "security": null
       },
       "cache": {
         "max_size": {
@@ -147,69 +154,28 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
       },
       "workers": {
         "here": {
-          "host": {
-            "value": {
-              "kind": "local"
-            },
-            "origin": "file",
-            "file": "fleet.toml",
-            "line": 40,
-            "column": 1
-          },
-          "slots": {
-            "value": 2,
-            "origin": "file",
-            "file": "fleet.toml",
-            "line": 41,
-            "column": 1
-          },
-          "labels": {
-            "value": {},
-            "origin": "default"
-          },
-          "capabilities": {
-            "value": [
-              "cargo"
-            ],
-            "origin": "file",
-            "file": "fleet.toml",
-            "line": 42,
-            "column": 1
-          },
-          "trust": {
-            "value": "local",
-            "origin": "default"
-          }
+          "host": "{\"kind\":\"local\"} file fleet.toml:40:1",
+          "slots": "2 file fleet.toml:41:1",
+          "labels": "{} default",
+          "capabilities": "[\"cargo\"] file fleet.toml:42:1",
+          "roles": "[] default",
+          "tools": "[] default",
+          "trust": "\"local\" default",
+          "lease": "null default",
+          "cache_size": "null default",
+          "metadata": "{} default"
         },
         "there": {
-          "host": {
-            "value": {
-              "kind": "local"
-            },
-            "origin": "file",
-            "file": "fleet.toml",
-            "line": 45,
-            "column": 1
-          },
-          "slots": {
-            "value": 1,
-            "origin": "file",
-            "file": "fleet.toml",
-            "line": 46,
-            "column": 1
-          },
-          "labels": {
-            "value": {},
-            "origin": "default"
-          },
-          "capabilities": {
-            "value": [],
-            "origin": "default"
-          },
-          "trust": {
-            "value": "local",
-            "origin": "default"
-          }
+          "host": "{\"kind\":\"local\"} file fleet.toml:45:1",
+          "slots": "1 file fleet.toml:46:1",
+          "labels": "{} default",
+          "capabilities": "[] default",
+          "roles": "[] default",
+          "tools": "[] default",
+          "trust": "\"local\" default",
+          "lease": "null default",
+          "cache_size": "null default",
+          "metadata": "{} default"
         }
       },
       "targets": [

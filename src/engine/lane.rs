@@ -1,0 +1,526 @@
+//! Lanes: the connections of a run to the supervisors that serve its workers. A worker has one, made at its first
+//! placement; a container of the lowest trust has one an attempt. A lane of another host is made on a thread of its own,
+//! and whoever wants to run there waits for it.
+//!
+//! A lane that is silent for longer than the worker's lease is lost. The other side has ended what it ran by then: it is
+//! told of our life until we hear nothing for a third of the lease, and holds out for half of it. What it still says is
+//! late: it is on record and counts for nothing.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use super::{EXITS, Engine, Finished};
+use crate::digest::Digest;
+use crate::host::connect::{Connected, Said, Site, Unreachable};
+use crate::host::container::{self, Image};
+use crate::host::link::{Link, Pipes, Source};
+use crate::host::local::{self, LinkOptions};
+use crate::host::ssh;
+use crate::id::{Attempt, TaskId, WorkerId};
+use crate::model::{Fleet, Host, Task, Trust, Worker};
+use crate::schedule::Input;
+use crate::supervisor::frame::{self, Hello, Place, Spawn};
+use crate::time::{Millis, millis};
+
+/// The other side ends everything after this part of the lease.
+const THEIR_PART: u32 = 2;
+/// We say that we live this often in a lease.
+const BEATS: u32 = 10;
+/// Of the lease: after so much silence we do not say so any more, so that they have ended it all when we count it as lost.
+const QUIET_PART: u32 = 3;
+
+/// The number of a lane; never used twice in a run.
+pub(super) type LaneId = u32;
+
+/// What a lane is for.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub worker: WorkerId,
+    state: State,
+    /// It serves this attempt alone.
+    only: Option<u32>,
+    /// Shared environments it knows.
+    environments: usize,
+    /// When it was last heard.
+    heard: Millis,
+    beat_at: Option<Millis>,
+    /// What the program says that leads there.
+    said: Option<Said>,
+    container: Option<String>,
+    /// What is to be told while the link is being read.
+    orders: Vec<Order>,
+    /// Why it is to be given up when the link was read.
+    pub doom: Option<String>,
+    /// Its one attempt is over.
+    is_over: bool,
+}
+
+/// What a supervisor is told of copies.
+#[derive(Debug)]
+pub(super) enum Order {
+    Upload(Digest, Source),
+    Fetch(u32, Vec<Digest>),
+    Release(u32),
+}
+
+#[derive(Debug)]
+enum State {
+    /// A thread is about it; these wait.
+    Connecting(Vec<(u32, Spawn)>),
+    Up(Box<Link>),
+    /// It counts as lost; what it still says is of these attempts.
+    Fenced(Box<Link>, HashMap<u32, (TaskId, Attempt)>),
+    Closed,
+}
+
+/// What is known of a worker in this run.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    shared: Option<LaneId>,
+    /// Why it takes no more attempts.
+    pub lost: Option<String>,
+    pub image: Option<Image>,
+}
+
+impl Lane {
+    pub(super) fn link(&self) -> Option<&Link> {
+        match &self.state {
+            State::Up(link) | State::Fenced(link, _) => Some(link),
+            State::Connecting(_) | State::Closed => None,
+        }
+    }
+
+    /// The link of a lane that counts.
+    pub(super) fn up(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            State::Up(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    pub(super) fn any_link(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            State::Up(link) | State::Fenced(link, _) => Some(link),
+            State::Connecting(_) | State::Closed => None,
+        }
+    }
+
+    /// Takes the link out while it is read, and whether the lane is lost.
+    pub(super) fn take(&mut self) -> Option<Taken> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Up(link) => Some(Taken { link, late: None }),
+            State::Fenced(link, late) => Some(Taken { link, late: Some(late) }),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn put_back(&mut self, taken: Taken) {
+        self.state = match taken.late {
+            None => State::Up(taken.link),
+            Some(late) => State::Fenced(taken.link, late),
+        };
+        for order in std::mem::take(&mut self.orders) {
+            self.order(order);
+        }
+    }
+
+    /// Tells it, now or when its link was read.
+    pub(super) fn order(&mut self, order: Order) {
+        let State::Up(link) = &mut self.state else {
+            if matches!(self.state, State::Closed) {
+                self.orders.push(order);
+            }
+            return;
+        };
+        match order {
+            Order::Upload(digest, source) => link.upload(digest, source),
+            Order::Fetch(n, digests) => link.fetch(n, &digests),
+            Order::Release(n) => link.release(n),
+        }
+    }
+
+    pub(super) fn hear(&mut self, now: Millis) {
+        self.heard = now;
+    }
+}
+
+/// A link while it is read.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub link: Box<Link>,
+    /// Of a lane that is lost: whose the attempts were.
+    pub late: Option<HashMap<u32, (TaskId, Attempt)>>,
+}
+
+/// Whether each attempt gets a lane of its own.
+fn is_alone(worker: &Worker) -> bool {
+    matches!(worker.host, Host::Container(_)) && worker.trust == Trust::Sandbox
+}
+
+impl Engine<'_> {
+    /// Tells the worker's supervisor to start a process, now or when it can be reached.
+    pub(super) fn send(&mut self, worker: WorkerId, n: u32, spawn: Spawn) -> Result<(), String> {
+        if let Some(why) = &self.reach[worker].lost {
+            return Err(format!("its worker is lost: {why}"));
+        }
+        let known = self.flights.get(&n).and_then(|flight| flight.lane).filter(|lane| self.lanes.contains_key(lane));
+        let lane = match known.or(self.reach[worker].shared) {
+            Some(lane) => lane,
+            None => self.open_lane(worker, n).map_err(|error| {
+                format!("the supervisor of worker `{}` did not start: {error}", self.worker_named(worker))
+            })?,
+        };
+        if let Some(flight) = self.flights.get_mut(&n) {
+            flight.lane = Some(lane);
+        }
+        match self.lanes.get_mut(&lane).map(|lane| &mut lane.state) {
+            Some(State::Connecting(waiting)) => {
+                waiting.push((n, spawn));
+                Ok(())
+            }
+            Some(State::Up(_)) => self.say(lane, n, &spawn),
+            _ => Err("its connection is lost".to_owned()),
+        }
+    }
+
+    fn worker_named(&self, worker: WorkerId) -> &str {
+        &self.view.fleet.workers[worker].name
+    }
+
+    /// Puts a spawn into the lane's buffer, with what it needs before it.
+    fn say(&mut self, lane: LaneId, n: u32, spawn: &Spawn) -> Result<(), String> {
+        let Some(one) = self.lanes.get_mut(&lane) else { return Err("its connection is lost".to_owned()) };
+        let is_remote = self.view.fleet.workers[one.worker].host != Host::Local;
+        let State::Up(link) = &mut one.state else { return Err("its connection is lost".to_owned()) };
+        while one.environments <= spawn.env as usize {
+            let env = self.environments.frame(one.environments, is_remote);
+            link.env(&env).map_err(|e| format!("the environment does not fit: {e}"))?;
+            one.environments += 1;
+        }
+        if let Some(staging) = self.flights.get_mut(&n).and_then(|flight| flight.staging.as_mut())
+            && !std::mem::replace(&mut staging.told, true)
+        {
+            link.stage(n, &staging.entries);
+        }
+        link.spawn(n, spawn).map_err(|e| format!("the command does not fit: {e}"))
+    }
+
+    /// Makes a lane: at once on this machine, else on a thread.
+    fn open_lane(&mut self, worker: WorkerId, n: u32) -> io::Result<LaneId> {
+        self.next_lane += 1;
+        let id = self.next_lane;
+        let place = &self.view.fleet.workers[worker];
+        let only = is_alone(place).then_some(n);
+        let state = if place.host == Host::Local {
+            State::Up(Box::new(self.local_link(worker)?))
+        } else {
+            self.connect(id, worker, n);
+            State::Connecting(Vec::new())
+        };
+        let lane = Lane {
+            worker,
+            state,
+            only,
+            environments: 0,
+            heard: self.now,
+            beat_at: None,
+            said: None,
+            container: None,
+            orders: Vec::new(),
+            doom: None,
+            is_over: false,
+        };
+        self.lanes.insert(id, lane);
+        if only.is_none() {
+            self.reach[worker].shared = Some(id);
+        }
+        Ok(id)
+    }
+
+    fn local_link(&self, worker: WorkerId) -> io::Result<Link> {
+        let (job, place) = (self.job, &self.view.fleet.workers[worker]);
+        let exits = self.view.run_dir.join(EXITS);
+        std::fs::create_dir_all(&exits)?;
+        let root = job.state.path().join("workers").join(&place.name);
+        local::start(&LinkOptions {
+            exe: job.options.exe.clone(),
+            exit_log: exits.join(format!("{}.log", place.name)),
+            run: self.view.run.to_string(),
+            state_dir: job.state.path().to_owned(),
+            place: place.stages().then(|| staging_place(place, &root.to_string_lossy(), false)),
+        })
+    }
+
+    fn connect(&mut self, lane: LaneId, worker: WorkerId, n: u32) {
+        let fleet = self.job.fleet.clone();
+        let site = Site {
+            exe: self.job.options.exe.clone(),
+            run: self.view.run.to_string(),
+            worker: fleet.workers[worker].name.clone(),
+            state_dir: self.job.state.path().to_owned(),
+        };
+        let known = self.reach[worker].image.clone();
+        let task = self.flights.get(&n).map(|flight| flight.task).filter(|_| is_alone(&fleet.workers[worker]));
+        let name = format!("fleet-{}-{}-{lane}", site.run.to_lowercase(), site.worker);
+        self.inbox.wait_for(move || {
+            let task = task.map(|task| &fleet.tasks[task]);
+            let (result, image) = reach(&fleet, worker, &site, known, (&name, task));
+            Finished::Connected { lane, result: Box::new(result), image }
+        });
+    }
+
+    /// A thread has come to an end with a lane.
+    pub(super) fn connected(&mut self, id: LaneId, result: Result<Connected, Unreachable>, image: Option<Image>) {
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            if let Ok(connected) = result {
+                drop_unused(connected);
+            }
+            return;
+        };
+        let worker = lane.worker;
+        if image.is_some() {
+            self.reach[worker].image = image;
+        }
+        let State::Connecting(waiting) = std::mem::replace(&mut lane.state, State::Closed) else { return };
+        let name = self.worker_named(worker).to_owned();
+        let linked = result.map_err(|error| error.to_string()).and_then(|connected| self.greet(id, worker, connected));
+        if let Err(why) = linked {
+            self.lanes.remove(&id);
+            let why = format!("worker `{name}` cannot be reached: {why}");
+            self.reach_lost(worker, &why);
+            for (n, _) in waiting {
+                self.lost(n, &why);
+            }
+            return;
+        }
+        for (n, spawn) in waiting {
+            let Some(flight) = self.flights.get(&n) else { continue };
+            if let Some(cause) = flight.stopped() {
+                self.finish_stopped(n, cause, None);
+            } else if let Err(why) = self.say(id, n, &spawn) {
+                self.not_started(n, &why);
+            }
+        }
+    }
+
+    fn greet(&mut self, id: LaneId, worker: WorkerId, connected: Connected) -> Result<(), String> {
+        let Connected { pipes, said, root, container, sent } = connected;
+        let place = &self.view.fleet.workers[worker];
+        let hello = Hello {
+            version: frame::VERSION,
+            run: self.view.run.to_string(),
+            state_dir: String::new(),
+            exit_log: String::new(),
+            place: Some(staging_place(place, &root, true)),
+        };
+        let link = Link::new(pipes, &hello).map_err(|error| error.to_string())?;
+        let now = self.now;
+        let Some(lane) = self.lanes.get_mut(&id) else { return Err("it is not wanted any more".to_owned()) };
+        lane.state = State::Up(Box::new(link));
+        (lane.said, lane.container, lane.heard) = (Some(said), container, now);
+        lane.beat_at = Some(now.after(place.lease / BEATS));
+        if let Some(bytes) = sent {
+            let text = format!("worker `{}` did not have this fleet; sent it, {} MiB", place.name, bytes >> 20);
+            self.warn(&text);
+        }
+        Ok(())
+    }
+
+    /// Says that we live, and counts who is silent for too long as lost.
+    pub(super) fn beat(&mut self) {
+        let now = self.now;
+        let mut silent = Vec::new();
+        for (id, lane) in &mut self.lanes {
+            let lease = self.view.fleet.workers[lane.worker].lease;
+            let State::Up(link) = &mut lane.state else { continue };
+            if lane.beat_at.is_none_or(|at| at > now) {
+                continue;
+            }
+            lane.beat_at = Some(now.after(lease / BEATS));
+            let silence = now.since(lane.heard);
+            if silence > lease {
+                silent.push((*id, lease));
+            } else if silence < lease / QUIET_PART {
+                link.beat();
+            }
+        }
+        for (id, lease) in silent {
+            self.lane_lost(id, &format!("no word from it for its lease of {}", crate::time::written(lease)));
+        }
+    }
+
+    /// When the next beat is due.
+    pub(super) fn next_beat(&self) -> Option<Millis> {
+        let up = self.lanes.values().filter(|lane| matches!(lane.state, State::Up(_)));
+        up.filter_map(|lane| lane.beat_at).min()
+    }
+
+    /// The connection is of no use any more: whatever ran there is lost, and nobody can say how it would have ended. Of a
+    /// supervisor on this machine, what it ran has become ours and is ended.
+    pub(super) fn lane_lost(&mut self, id: LaneId, why: &str) {
+        let lost: Vec<u32> = self.flights.iter().filter(|(_, f)| f.lane == Some(id)).map(|(n, _)| *n).collect();
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let (worker, only) = (lane.worker, lane.only);
+        let was_up = matches!(lane.state, State::Up(_));
+        let is_local = self.view.fleet.workers[worker].host == Host::Local;
+        if is_local {
+            self.lanes.remove(&id);
+            self.sweep();
+        } else {
+            let whose = lost.iter().filter_map(|n| Some((*n, self.flights.get(n)?.whose()))).collect();
+            if let State::Up(link) = std::mem::replace(&mut lane.state, State::Closed) {
+                lane.state = State::Fenced(link, whose);
+            }
+        }
+        if !was_up {
+            return;
+        }
+        let name = self.worker_named(worker);
+        let why = if is_local { why.to_owned() } else { format!("worker `{name}` was lost: {why}") };
+        if only.is_none() {
+            self.reach_lost(worker, &why);
+        }
+        self.lanes_lost(&lost, &why);
+    }
+
+    /// The other side of a lane has closed it.
+    pub(super) fn lane_closed(&mut self, id: LaneId) {
+        let said = self.lanes.get(&id).and_then(|lane| lane.said.clone()).map(|said| said.text());
+        let why = match said.filter(|said| !said.is_empty()) {
+            Some(said) => format!("its connection ended: {said}"),
+            None => "its supervisor died".to_owned(),
+        };
+        self.lane_lost(id, &why);
+        self.drop_lane(id);
+    }
+
+    /// Forgets a lane and everything behind it, without waiting.
+    fn drop_lane(&mut self, id: LaneId) {
+        let Some(mut lane) = self.lanes.remove(&id) else { return };
+        if let Some(taken) = lane.take() {
+            taken.link.abandon();
+        }
+        self.remove_container(&lane);
+    }
+
+    fn remove_container(&self, lane: &Lane) {
+        if let (Some(name), Host::Container(container)) =
+            (lane.container.clone(), &self.view.fleet.workers[lane.worker].host)
+        {
+            let engine = container.engine;
+            std::thread::spawn(move || container::remove(engine, &name));
+        }
+    }
+
+    /// No more attempts go to this worker.
+    fn reach_lost(&mut self, worker: WorkerId, why: &str) {
+        if self.reach[worker].lost.is_none() {
+            self.reach[worker].lost = Some(why.to_owned());
+            self.reach[worker].shared = None;
+            self.tell(Input::WorkerLost(worker));
+        }
+    }
+
+    fn sweep(&mut self) {
+        let spare: Vec<u32> = self.lanes.values().filter_map(|lane| lane.link().map(Link::pid)).collect();
+        if !local::sweep(&spare).clean {
+            self.warn("some processes of a lost supervisor could not be ended");
+        }
+    }
+
+    /// Nobody wants anything of an attempt any more: its copy ends, and so does a lane that was for it alone.
+    pub(super) fn release(&mut self, n: u32, lane: Option<LaneId>) {
+        let Some(id) = lane else { return };
+        let Some(one) = self.lanes.get_mut(&id) else { return };
+        if one.only == Some(n) {
+            one.is_over = true;
+            self.close_if_over(id);
+        } else {
+            one.order(Order::Release(n));
+        }
+    }
+
+    /// Ends a lane whose one attempt is over, unless its link is being read.
+    pub(super) fn close_if_over(&mut self, id: LaneId) {
+        let is_idle = |lane: &Lane| lane.is_over && !matches!(lane.state, State::Closed);
+        if self.lanes.get(&id).is_some_and(is_idle)
+            && let Some(lane) = self.lanes.remove(&id)
+        {
+            self.close_later(lane);
+        }
+    }
+
+    fn close_later(&mut self, mut lane: Lane) {
+        let taken = lane.take();
+        let (name, host) = (lane.container.clone(), self.view.fleet.workers[lane.worker].host.clone());
+        let closing = std::thread::spawn(move || {
+            if let Some(taken) = taken {
+                let _ = taken.link.close(Duration::ZERO, &mut |_| {});
+            }
+            if let (Some(name), Host::Container(container)) = (name, host) {
+                container::remove(container.engine, &name);
+            }
+        });
+        self.closing.push(closing);
+    }
+
+    /// Ends all lanes at the end of the run. Nothing runs any more, so there is nothing to wait for but that they leave.
+    pub(super) fn close_lanes(&mut self) {
+        for lane in std::mem::take(&mut self.lanes).into_values() {
+            match lane.state {
+                State::Fenced(link, _) => link.abandon(),
+                // On this machine it takes a millisecond, which a thread would take as well.
+                State::Up(link) if lane.container.is_none() && lane.said.is_none() => {
+                    let _ = link.close(Duration::ZERO, &mut |_| {});
+                }
+                state => self.close_later(Lane { state, ..lane }),
+            }
+        }
+        for closing in std::mem::take(&mut self.closing) {
+            let _ = closing.join();
+        }
+    }
+}
+
+fn staging_place(worker: &Worker, root: &str, has_lease: bool) -> Place {
+    Place {
+        root: root.to_owned(),
+        worker: worker.name.clone(),
+        lease_ms: if has_lease { millis(worker.lease / THEIR_PART) } else { 0 },
+        cache_bytes: worker.cache_bytes,
+    }
+}
+
+/// Reaches a worker; on a thread.
+fn reach(
+    fleet: &Fleet,
+    worker: WorkerId,
+    site: &Site,
+    known: Option<Image>,
+    (name, task): (&str, Option<&Task>),
+) -> (Result<Connected, Unreachable>, Option<Image>) {
+    let place = &fleet.workers[worker];
+    match &place.host {
+        Host::Local => (Err(Unreachable("it is this machine".to_owned())), None),
+        Host::Ssh(ssh) => (ssh::connect(ssh, site), None),
+        Host::Container(container) => {
+            let image = match known.map_or_else(|| container::image(container), Ok) {
+                Ok(image) => image,
+                Err(error) => return (Err(error), None),
+            };
+            let limits = task.and_then(|task| task.limits.as_deref());
+            (container::connect(container, (place.trust, limits), site, &image, name), Some(image))
+        }
+    }
+}
+
+/// Ends a connection that came too late for anybody to want it.
+fn drop_unused(connected: Connected) {
+    let Pipes { mut child, .. } = connected.pipes;
+    let _ = child.kill();
+    let _ = child.wait();
+}

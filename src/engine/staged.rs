@@ -1,0 +1,317 @@
+//! Attempts that work on a copy: what they start from, what comes back, and judging by what came back and by nothing that
+//! happens to lie in the workspace.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Engine;
+use super::judge::{Judged, Kept, Places};
+use super::lane::{LaneId, Order};
+use crate::digest::Digest;
+use crate::host::link::Source;
+use crate::id::TaskId;
+use crate::journal::log;
+use crate::model::{Fleet, Task};
+use crate::plan::fingerprint::{Kind, own_files, scored_files};
+use crate::policy::mask::Seeker;
+use crate::policy::verdict::FaultKind;
+use crate::protocol::receipt::{ArtifactRef, EntryKind, Mode, OutputRef};
+use crate::store::{Files, Incoming, Root, Scan, ScanError, Store, outputs};
+use crate::supervisor::frame::{Collect, Collected, Exited, Staged};
+use crate::supervisor::stage::piece::Piece;
+
+/// A copy, from what it starts from to what came back of it.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    pub entries: Vec<OutputRef>,
+    /// The other side has the list.
+    pub told: bool,
+    pub sets: Vec<Set>,
+    /// The attempt has ended, and these are on their way.
+    pub missing: HashSet<Digest>,
+    /// What holds a secret and was not received, with its key.
+    pub refused: HashMap<Digest, Box<str>>,
+    pub exited: Option<Box<Exited>>,
+}
+
+/// What one list of patterns took: that of the outputs first, then one for each of [`collect`]'s files.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Set {
+    pub entries: Vec<OutputRef>,
+    pub unmatched: Vec<usize>,
+    /// Something of it was left out, because it holds a secret.
+    pub refused: bool,
+    pub error: Option<String>,
+}
+
+/// What is looked for when the attempt has ended.
+pub(super) fn staged(task: &Task) -> Staged {
+    let artifacts = task.artifacts.iter().map(|artifact| artifact.path.to_string());
+    let files = artifacts.chain(scored(task)).collect();
+    Staged { scratch: task.scratch, collect: Some(Collect { outputs: strings(&task.outputs), files }) }
+}
+
+fn strings(list: &[Box<str>]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// What scorers read.
+fn scored(task: &Task) -> Vec<String> {
+    scored_files(task)
+}
+
+/// Everything in the workspace that an attempt starts from: its inputs, what it needs made, and the files of its own that
+/// it names.
+///
+/// # Errors
+/// When something cannot be read.
+pub(super) fn entries(fleet: &Fleet, id: TaskId, files: &Files) -> Result<Vec<OutputRef>, ScanError> {
+    let task = &fleet.tasks[id];
+    let mut all: BTreeMap<Box<str>, OutputRef> = BTreeMap::new();
+    for need in task.needs.iter().filter(|need| !need.order_only) {
+        let made = &fleet.tasks[need.task].outputs;
+        if !made.is_empty() {
+            let captured = outputs::capture(files, &Scan::new(made)?)?;
+            all.extend(captured.outputs.into_iter().map(|entry| (entry.path.clone(), entry)));
+        }
+    }
+    let own = own_files(task).into_iter().filter(|(kind, _)| *kind != Kind::Scored).map(|(_, path)| path);
+    let mut patterns: Vec<String> = task.inputs.as_deref().map(strings).unwrap_or_default();
+    // Excludes are of the inputs alone.
+    let (listed, _) = files.find_and_digest(&Scan::new(&patterns)?)?;
+    patterns.clear();
+    patterns.extend(own.chain(task.required_files.iter().map(ToString::to_string)));
+    patterns.sort_unstable();
+    patterns.dedup();
+    let (named, _) = files.find_and_digest(&Scan::new(&patterns)?)?;
+    for mut entry in listed.into_iter().chain(named) {
+        entry.mode = Some(mode(files.root(), &entry.path));
+        all.entry(entry.path.clone()).or_insert(entry);
+    }
+    Ok(all.into_values().collect())
+}
+
+/// The permission bits of an input; nothing else of its owner's makes sense elsewhere.
+fn mode(root: &Root, path: &str) -> Mode {
+    let about = root.read(Path::new(path)).and_then(|file| file.metadata());
+    Mode::of(about.map_or(0o644, |about| about.mode() & 0o777 | 0o400))
+}
+
+impl Engine<'_> {
+    /// Sends what the other side has not kept.
+    pub(super) fn lacks(&mut self, lane: LaneId, n: u32, digests: &[Digest]) {
+        let Some(staging) = self.flights.get(&n).and_then(|flight| flight.staging.as_ref()) else { return };
+        let wanted: HashSet<&Digest> = digests.iter().collect();
+        let mut sources: BTreeMap<Digest, Source> = BTreeMap::new();
+        for entry in staging.entries.iter().filter(|entry| wanted.contains(&entry.digest)) {
+            let source = match entry.kind {
+                EntryKind::Symlink => {
+                    let text = std::fs::read_link(self.root.path().join(&*entry.path));
+                    Source::Text(text.map(|text| text.into_os_string().into_encoded_bytes()).unwrap_or_default())
+                }
+                _ => Source::File(Arc::clone(&self.root), entry.path.clone()),
+            };
+            sources.entry(entry.digest).or_insert(source);
+        }
+        let Some(lane) = self.lanes.get_mut(&lane) else { return };
+        for (digest, source) in sources {
+            lane.order(Order::Upload(digest, source));
+        }
+    }
+
+    /// A part of the list of what an attempt made.
+    pub(super) fn collected(&mut self, n: u32, part: Collected) {
+        let Some(staging) = self.flights.get_mut(&n).and_then(|flight| flight.staging.as_mut()) else { return };
+        let at = part.set as usize;
+        if at > staging.sets.len() {
+            // Sets come in their order.
+            return;
+        }
+        if at == staging.sets.len() {
+            staging.sets.push(Set::default());
+        }
+        let set = &mut staging.sets[at];
+        set.entries.extend(part.entries);
+        set.unmatched.extend(part.unmatched);
+        set.error = set.error.take().or(part.error);
+    }
+
+    /// Asks for what an attempt made and the store does not have. `true` when there is nothing to wait for.
+    pub(super) fn bring_back(&mut self, n: u32, exited: &Exited) -> bool {
+        let Some(store) = self.store_for(n) else { return false };
+        let Some(flight) = self.flights.get_mut(&n) else { return false };
+        let (lane, Some(staging)) = (flight.lane, flight.staging.as_mut()) else { return true };
+        let entries = staging.sets.iter().flat_map(|set| &set.entries);
+        let missing: HashSet<Digest> = entries
+            .filter(|entry| entry.kind != EntryKind::Directory && !store.has(&entry.digest, entry.size_bytes))
+            .map(|entry| entry.digest)
+            .collect();
+        if missing.is_empty() {
+            return true;
+        }
+        let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(&lane)) else { return true };
+        let mut digests: Vec<Digest> = missing.iter().copied().collect();
+        digests.sort_unstable();
+        lane.order(Order::Fetch(n, digests));
+        staging.missing = missing;
+        staging.exited = Some(Box::new(exited.clone()));
+        false
+    }
+
+    /// A piece of a file that was asked for.
+    pub(super) fn given(&mut self, lane: LaneId, body: &[u8]) {
+        let Some(piece) = Piece::take(body) else {
+            if let Some(lane) = self.lanes.get_mut(&lane) {
+                lane.doom = Some("it sent what makes no sense".to_owned());
+            }
+            return;
+        };
+        let digest = piece.digest;
+        let (whole, refused) = match self.take_piece(lane, &piece) {
+            Ok(Received::Part) => return,
+            Ok(Received::Whole(whole)) => (whole, None),
+            Ok(Received::Refused(key)) => (true, Some(key)),
+            Err(error) => return self.disk_lost(&format!("what comes back cannot be kept: {error}")),
+        };
+        let waiting: Vec<u32> = self
+            .flights
+            .iter()
+            .filter(|(_, f)| f.lane == Some(lane) && f.staging.as_ref().is_some_and(|s| s.missing.contains(&digest)))
+            .map(|(n, _)| *n)
+            .collect();
+        for n in waiting {
+            let Some(staging) = self.flights.get_mut(&n).and_then(|flight| flight.staging.as_mut()) else { continue };
+            staging.missing.remove(&digest);
+            staging.refused.extend(refused.clone().map(|key| (digest, key)));
+            if !whole {
+                let mut entries = staging.sets.iter().flat_map(|set| &set.entries);
+                let path = entries.find(|entry| entry.digest == digest).map_or("", |entry| &*entry.path);
+                let why = format!("`{path}` could not be brought back as it was when its task ended");
+                staging.missing.clear();
+                staging.exited = None;
+                self.not_brought_back(n, &why);
+            } else if staging.missing.is_empty()
+                && let Some(exited) = staging.exited.take()
+            {
+                self.is_back(n, *exited);
+            }
+        }
+    }
+
+    fn take_piece(&mut self, lane: LaneId, piece: &Piece<'_>) -> io::Result<Received> {
+        let store = self.store()?;
+        let mut receiving = match self.incoming.remove(&lane) {
+            Some((digest, receiving)) if digest == piece.digest => receiving,
+            _ => Receiving::File(store.incoming()?, Seeker::default()),
+        };
+        if let (Receiving::File(_, seeker), Some(masks)) = (&mut receiving, &self.masks)
+            && let Some(key) = seeker.push(masks, &piece.bytes)
+        {
+            // What is on the disk of it goes with it, and the rest never gets there.
+            receiving = Receiving::Refused(key.into());
+        }
+        if let Receiving::File(incoming, _) = &mut receiving {
+            incoming.add(&piece.bytes)?;
+        }
+        match receiving {
+            receiving if !piece.last => {
+                self.incoming.insert(lane, (piece.digest, receiving));
+                Ok(Received::Part)
+            }
+            Receiving::File(incoming, _) => incoming.finish(&store, &piece.digest).map(Received::Whole),
+            Receiving::Refused(key) => Ok(Received::Refused(key)),
+        }
+    }
+}
+
+/// Files that are being received, one of each lane at a time.
+pub(super) type AllReceiving = HashMap<LaneId, (Digest, Receiving)>;
+
+pub(super) enum Receiving {
+    File(Incoming, Seeker),
+    /// It holds the secret of this key.
+    Refused(Box<str>),
+}
+
+/// What has come of a file.
+enum Received {
+    Part,
+    /// All of it, and whether it is what it was said to be.
+    Whole(bool),
+    /// All of it, and nothing was kept.
+    Refused(Box<str>),
+}
+
+/// The folder with what scorers read of an attempt.
+pub(super) fn scored_folder(run_dir: &Path, task: &Task, attempt: crate::id::Attempt) -> std::path::PathBuf {
+    run_dir.join("attempts").join(format!("{}.scored", log::stem(&task.name, attempt)))
+}
+
+/// Puts what scorers read where they can read it: what the attempt made or started from, and nothing else.
+pub(super) fn lay_for_scorers(task: &Task, sets: &[Set], store: &Store, folder: &Path) -> Result<Option<Root>, String> {
+    let scored = sets.get(1 + task.artifacts.len()..).unwrap_or_default();
+    if scored.is_empty() {
+        return Ok(None);
+    }
+    let laid = || -> Result<Root, Box<dyn std::error::Error>> {
+        std::fs::create_dir_all(folder)?;
+        let files = Files::open(Arc::new(Root::open(folder)?), None, false);
+        for set in scored {
+            let all: Vec<usize> = (0..set.entries.len()).collect();
+            outputs::restore(&files, store, &set.entries, &all)?;
+        }
+        Ok(Root::open(folder)?)
+    };
+    laid().map(Some).map_err(|error| format!("what its scorers read cannot be laid out: {error}"))
+}
+
+/// Takes in what came back: outputs and artifacts to their places in the workspace, and into the record.
+pub(super) fn take_in(task: &Task, sets: &[Set], places: &Places<'_>, judged: &mut Judged) {
+    for set in sets {
+        if let Some(error) = &set.error {
+            judged.fault(FaultKind::Unreadable, format!("what it made cannot be read: {error}"));
+        }
+    }
+    if let Some(made) = sets.first().filter(|_| !task.outputs.is_empty()) {
+        for &index in &made.unmatched {
+            judged.fault(FaultKind::MissingOutput, &*task.outputs[index]);
+        }
+        put_back(&made.entries, places, judged);
+        judged.outputs.clone_from(&made.entries);
+    }
+    for (artifact, set) in task.artifacts.iter().zip(sets.get(1..).unwrap_or_default()) {
+        if set.entries.is_empty() && set.error.is_none() && !set.refused && artifact.required {
+            judged.fault(FaultKind::MissingArtifact, &*artifact.path);
+        }
+        put_back(&set.entries, places, judged);
+        for entry in &set.entries {
+            match places.store.secure(&entry.digest, entry.size_bytes) {
+                Ok(true) => judged.artifacts.push(ArtifactRef {
+                    kind: artifact.kind.clone(),
+                    path: entry.path.clone(),
+                    checksum: Some(entry.digest),
+                    mime_type: artifact.mime_type.clone(),
+                    size_bytes: Some(entry.size_bytes),
+                }),
+                Ok(false) => judged.error = Some(format!("the artifact `{}` is not whole in the store", entry.path)),
+                Err(error) => judged.error = Some(format!("the artifact `{}` cannot be kept: {error}", entry.path)),
+            }
+        }
+    }
+}
+
+fn put_back(entries: &[OutputRef], places: &Places<'_>, judged: &mut Judged) {
+    let files = &places.ground.files;
+    let changed = outputs::changed(files, entries);
+    if let Err(error) = outputs::restore(files, places.store, entries, &changed) {
+        judged.fault(FaultKind::Unreadable, error.to_string());
+    }
+}
+
+/// What is noted of a result for the next time: it was made from what was sent, so nothing can have moved meanwhile.
+pub(super) fn kept(task: &Task, looked: &super::reuse::Looked) -> Kept {
+    Kept { why_not: None, parts: Some(looked.parts(task)) }
+}

@@ -1,0 +1,118 @@
+//! What a task may see, write and reach by the trust of the worker it runs on and the grants of the policy, as its host is
+//! told to hold it. Source: "Trust levels" in the format's reference.
+
+use std::path::Path;
+
+use crate::id::{Attempt, WorkerId};
+use crate::journal::log;
+use crate::model::{Capability, Fleet, Grant, Host, SandboxLayer, Task, Trust, Worker};
+use crate::policy::grants;
+use crate::supervisor::frame::{self, Confine, Layer};
+
+/// Folders that every program may write in, whose content is nobody's.
+const COMMON: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// Whether the worker's container holds an attempt, which has it to itself.
+pub(super) fn is_held_by_container(worker: &Worker) -> bool {
+    matches!(worker.host, Host::Container(_)) && worker.trust == Trust::Sandbox
+}
+
+/// `None`: nothing beyond what holds every task.
+pub(super) fn confine(
+    fleet: &Fleet,
+    task: &Task,
+    worker: WorkerId,
+    run_dir: &Path,
+    attempt: Attempt,
+) -> Option<Confine> {
+    let worker = &fleet.workers[worker];
+    let security = fleet.policies.security.as_deref();
+    let granted: Vec<&Grant> = grants::of(fleet, task);
+    let writes = granted.iter().filter_map(|grant| match &grant.capability {
+        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
+        _ => None,
+    });
+    let network = granted.iter().any(|grant| matches!(grant.capability, Capability::Network | Capability::Release));
+    match worker.trust {
+        Trust::Sandbox if is_held_by_container(worker) => None,
+        Trust::Sandbox => {
+            let layers = security.map_or(&SandboxLayer::ALL[..], |security| &security.sandbox);
+            Some(Confine {
+                read: Some(Vec::new()),
+                write: ["ws", "scratch"].map(str::to_owned).into_iter().chain(writes).collect(),
+                network,
+                private: Some("private".to_owned()),
+                layers: layers.iter().map(|layer| self::layer(*layer)).collect(),
+            })
+        }
+        // Without a policy nobody has asked for more than what holds every task.
+        Trust::Local | Trust::RemoteVerified if security.is_some() && !matches!(worker.host, Host::Container(_)) => {
+            let (own, private) = if worker.stages() {
+                (vec!["ws".to_owned(), "scratch".to_owned()], "private".to_owned())
+            } else {
+                let private = run_dir.join("attempts").join(format!("{}.private", log::stem(&task.name, attempt)));
+                let attempts = run_dir.join("attempts").join(log::stem(&task.name, attempt));
+                (vec![shown(&fleet.workspace), shown(&attempts)], shown(&private))
+            };
+            let common = COMMON.map(str::to_owned);
+            Some(Confine {
+                read: None,
+                write: own.into_iter().chain(common).chain(writes).collect(),
+                network: true,
+                private: Some(private),
+                layers: Vec::new(),
+            })
+        }
+        Trust::Local | Trust::RemoteVerified | Trust::Operator => None,
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn layer(layer: SandboxLayer) -> Layer {
+    match layer {
+        SandboxLayer::Bubblewrap => Layer::Bubblewrap,
+        SandboxLayer::Landlock => Layer::Landlock,
+    }
+}
+
+pub(super) fn limits(limits: &crate::model::Limits) -> frame::Limits {
+    let crate::model::Limits { cpu_milli, memory_bytes, pids } = *limits;
+    frame::Limits { cpu_milli, memory_bytes, pids }
+}
+
+/// What a container holds an attempt by, for the receipt.
+pub(super) fn of_container(worker: &Worker) -> &'static [&'static str] {
+    match (&worker.host, worker.trust) {
+        (Host::Container(_), Trust::Sandbox) => {
+            &["container", "container_per_attempt", "no_network", "no_capabilities", "no_new_privs"]
+        }
+        (Host::Container(_), _) => &["container"],
+        _ => &[],
+    }
+}
+
+/// What a connection has proved of a host, for the receipt.
+pub(super) fn of_connection(worker: &Worker) -> &'static [&'static str] {
+    match &worker.host {
+        Host::Ssh(ssh) if ssh.host_key_fingerprint.is_some() => &["host_key_pinned"],
+        Host::Ssh(_) => &["host_key_known"],
+        _ => &[],
+    }
+}
+
+/// What a task may beyond its trust, for the receipt.
+pub(super) fn granted(fleet: &Fleet, task: &Task) -> Vec<Box<str>> {
+    let shown = |grant: &Grant| {
+        let capability = match &grant.capability {
+            Capability::Network => "network".to_owned(),
+            Capability::Write(glob) => format!("write:{glob}"),
+            Capability::Secrets => "secrets".to_owned(),
+            Capability::Release => "release".to_owned(),
+        };
+        format!("{capability}: {}", grant.reason).into()
+    };
+    grants::of(fleet, task).into_iter().map(shown).collect()
+}

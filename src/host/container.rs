@@ -1,0 +1,253 @@
+//! A container of docker or podman, by their command line with words and no shell. The first process of a container is the
+//! guard of a supervisor that talks over our end of `run -i`: when that closes, for whatever reason, the guard leaves and
+//! the engine removes the container. So even we being killed leaves none. Labels name what is ours all the same, for
+//! whoever cleans up behind a machine that lost power.
+//!
+//! The supervisor comes in a volume that is filled once for each build of it, so that any image will do, one without a
+//! shell or a C library included, and so will an engine on another machine.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::bundle::Bundle;
+use super::connect::{Connected, Said, Site, Unreachable, not_started};
+use super::link::Pipes;
+use crate::digest::Digest;
+use crate::model::{Container, ContainerEngine, Limits, Trust};
+use crate::supervisor::program::start_in;
+
+/// Where a container has the supervisor.
+const FOLDER: &str = "/.fleet";
+/// Processes and threads of our own in a container, at most.
+const OUR_PIDS: u32 = 20;
+/// The label of everything of ours; its value names the state directory.
+const LABEL: &str = "dev.fleet.state";
+const LABEL_RUN: &str = "dev.fleet.run";
+const LABEL_WORKER: &str = "dev.fleet.worker";
+/// The label of volumes that hold a supervisor.
+const LABEL_PROGRAM: &str = "dev.fleet.program";
+
+/// What a container of the lowest trust is started with, whatever else is said.
+pub const SANDBOX_ARGS: [&str; 6] = ["--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+
+/// The image that a name means now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// `sha256:…`, as the engine starts it.
+    pub id: String,
+    /// `sha256:…` for receipts and fingerprints: the pinned digest, or else the id.
+    pub digest: String,
+}
+
+/// Finds the image, and pulls it when it is not there.
+///
+/// # Errors
+/// When the engine does not answer or has no such image.
+pub fn image(container: &Container) -> Result<Image, Unreachable> {
+    let engine = container.engine;
+    let inspect = || ask(engine, &["image", "inspect", "--format", "{{.Id}}", "--", &container.image]);
+    let id = match inspect() {
+        Ok(id) => id,
+        Err(Failed::Said(_)) => {
+            ask(engine, &["pull", "--quiet", "--", &container.image])
+                .map_err(|error| error.about(engine, &format_args!("the image `{}` is not there", container.image)))?;
+            inspect().map_err(|error| error.about(engine, &"the image is not there after it was pulled"))?
+        }
+        Err(error) => return Err(error.about(engine, &"it does not answer")),
+    };
+    // Podman leaves the algorithm out.
+    let id = if id.contains(':') { id } else { format!("sha256:{id}") };
+    let pinned = container.is_pinned().then(|| container.image.rsplit('@').next().unwrap_or_default().to_owned());
+    Ok(Image { digest: pinned.unwrap_or_else(|| id.clone()), id })
+}
+
+/// Starts a container and leaves a supervisor in it that waits for its greeting. `name` is unique.
+///
+/// # Errors
+/// See [`Unreachable`].
+pub fn connect(
+    container: &Container,
+    (trust, limits): (Trust, Option<&Limits>),
+    site: &Site,
+    image: &Image,
+    name: &str,
+) -> Result<Connected, Unreachable> {
+    let bundle =
+        Bundle::of_this_program().map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let engine = container.engine;
+    let sent = provide(engine, site, image, &bundle)?;
+    let words = start_in(Path::new(FOLDER), bundle.has_loader());
+    let mut command = Command::new(engine.name());
+    command.args(["run", "--interactive", "--rm", "--sig-proxy=false", "--name", name]);
+    // What a task prints is for the run's own log, where secrets are masked, and for no other.
+    command.args(["--log-driver", "none"]);
+    command.args(["--label", &format!("{LABEL}={}", mark(&site.state_dir))]);
+    command.args(["--label", &format!("{LABEL_RUN}={}", site.run)]);
+    command.args(["--label", &format!("{LABEL_WORKER}={}", site.worker)]);
+    command.args(["--volume", &format!("{}:{FOLDER}:ro", volume(&bundle))]);
+    if trust == Trust::Sandbox {
+        command.args(SANDBOX_ARGS);
+    }
+    command.args(limits.map(limit_args).unwrap_or_default());
+    command.args(&container.args).arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| missing(engine, &error))?;
+    let said = Said::listen(child.stderr.take());
+    let pipes = Pipes::of(child).map_err(Unreachable::new)?;
+    Ok(Connected { pipes, said, root: String::new(), container: Some(name.to_owned()), sent })
+}
+
+/// The bounds of an attempt that has a container to itself.
+fn limit_args(limits: &Limits) -> Vec<String> {
+    let Limits { cpu_milli, memory_bytes, pids } = limits;
+    let cpu = cpu_milli.map(|milli| format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
+    // Without swap beside it, as a control group of ours has none.
+    let memory = memory_bytes.map(|bytes| format!("--memory={bytes}"));
+    let swap = memory_bytes.map(|bytes| format!("--memory-swap={bytes}"));
+    // The guard, the supervisor and its threads are in it as well.
+    let pids = pids.map(|pids| format!("--pids-limit={}", pids.saturating_add(OUR_PIDS)));
+    [cpu, memory, swap, pids].into_iter().flatten().collect()
+}
+
+/// Fills the volume of this build, if nobody has.
+fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle) -> Result<Option<u64>, Unreachable> {
+    let volume = volume(bundle);
+    // The second one says that the first is whole.
+    let whole = format!("{volume}-whole");
+    if ask(engine, &["volume", "inspect", &volume, &whole]).is_ok() {
+        return Ok(None);
+    }
+    let failed = |error: Failed| error.about(engine, &"the supervisor cannot be put into a volume");
+    let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
+    let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let label = format!("{LABEL_PROGRAM}={}", bundle.name);
+    ask(engine, &["volume", "create", "--label", &label, &volume]).map_err(failed)?;
+    let filler = format!("fleet-fill-{}-{}", std::process::id(), &bundle.name[..8]);
+    let mount = format!("{volume}:{FOLDER}");
+    let ours = format!("{LABEL}={}", mark(&site.state_dir));
+    let program = format!("{FOLDER}/fleet");
+    let words =
+        ["create", "--name", &filler, "--label", &ours, "--volume", &mount, "--entrypoint", &program, &image.id];
+    ask(engine, &words).map_err(failed)?;
+    let from = format!("{}/.", folder.path().display());
+    let copied = ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(failed);
+    let _ = ask(engine, &["rm", "--force", &filler]);
+    copied?;
+    check(engine, image, bundle, &volume)?;
+    ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(failed)?;
+    Ok(Some(bundle.bytes()))
+}
+
+/// What arrived has to be what was sent.
+fn check(engine: ContainerEngine, image: &Image, bundle: &Bundle, volume: &str) -> Result<(), Unreachable> {
+    let words: Vec<String> = start_in(Path::new(FOLDER), bundle.has_loader())
+        .into_iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let mount = format!("{volume}:{FOLDER}:ro");
+    let mut all = vec!["run", "--rm", "--network", "none", "--volume", &mount, "--entrypoint", &words[0], &image.id];
+    all.extend(words[1..].iter().map(String::as_str));
+    all.extend(["guard", "--digest", FOLDER]);
+    let digest =
+        ask(engine, &all).map_err(|error| error.about(engine, &"the supervisor does not start in the image"))?;
+    if digest == bundle.digest.to_string() {
+        return Ok(());
+    }
+    let _ = ask(engine, &["volume", "rm", "--force", volume]);
+    Err(Unreachable(format!("{}: the supervisor arrived damaged", engine.name())))
+}
+
+fn gather(bundle: &Bundle, folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for (name, path) in &bundle.files {
+        let to = folder.join(name);
+        fs::copy(path, &to)?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn volume(bundle: &Bundle) -> String {
+    format!("fleet-{}", bundle.name)
+}
+
+/// A state directory, as a label has it.
+fn mark(state_dir: &Path) -> String {
+    Digest::of(state_dir.as_os_str().as_encoded_bytes()).hex()[..16].to_owned()
+}
+
+/// Removes a container, whatever runs in it.
+pub fn remove(engine: ContainerEngine, name: &str) {
+    // One that is gone is no error, and one that cannot be removed now is found by its label.
+    let _ = ask(engine, &["rm", "--force", "--volumes", name]);
+}
+
+/// Removes every container that runs of this state directory have left; their names.
+///
+/// # Errors
+/// When the engine does not answer.
+pub fn remove_left(engine: ContainerEngine, state_dir: &Path) -> Result<Vec<String>, Unreachable> {
+    let filter = format!("label={LABEL}={}", mark(state_dir));
+    let listed = ask(engine, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
+    let names: Vec<String> =
+        listed.map_err(|error| error.about(engine, &"it does not answer"))?.lines().map(str::to_owned).collect();
+    for name in &names {
+        remove(engine, name);
+    }
+    Ok(names)
+}
+
+/// Removes the volumes that hold supervisors of other builds; those in use stay.
+///
+/// # Errors
+/// When the engine does not answer.
+pub fn remove_programs(engine: ContainerEngine) -> Result<usize, Unreachable> {
+    let filter = format!("label={LABEL_PROGRAM}");
+    let listed = ask(engine, &["volume", "ls", "--filter", &filter, "--format", "{{.Name}}"]);
+    let listed = listed.map_err(|error| error.about(engine, &"it does not answer"))?;
+    // The mark that one is whole goes first.
+    let mut names: Vec<&str> = listed.lines().collect();
+    names.sort_unstable_by_key(|name| std::cmp::Reverse(name.len()));
+    Ok(names.into_iter().filter(|name| ask(engine, &["volume", "rm", name]).is_ok()).count())
+}
+
+/// Why an engine did not do as it was told.
+#[derive(Debug)]
+enum Failed {
+    Start(io::Error),
+    /// In its own words.
+    Said(String),
+}
+
+impl Failed {
+    fn about(self, engine: ContainerEngine, what: &dyn std::fmt::Display) -> Unreachable {
+        match self {
+            Self::Start(error) => missing(engine, &error),
+            Self::Said(said) => Unreachable(format!("{}: {what}: {said}", engine.name())),
+        }
+    }
+}
+
+fn missing(engine: ContainerEngine, error: &io::Error) -> Unreachable {
+    let package = match engine {
+        ContainerEngine::Docker => "docker.io",
+        ContainerEngine::Podman => "podman",
+    };
+    not_started(engine.name(), package, error)
+}
+
+/// What the engine prints, without the space around it.
+fn ask(engine: ContainerEngine, words: &[&str]) -> Result<String, Failed> {
+    let mut command = Command::new(engine.name());
+    command.args(words).stdin(Stdio::null()).process_group(0);
+    let Output { status, stdout, stderr } = command.output().map_err(Failed::Start)?;
+    if !status.success() {
+        let said = String::from_utf8_lossy(&stderr);
+        let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        return Err(Failed::Said(if said.is_empty() { status.to_string() } else { said.join("; ") }));
+    }
+    Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+}

@@ -1,0 +1,59 @@
+//! The folder of an attempt's own: made before it, gone after it.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Removed with all in it when this is dropped.
+#[derive(Debug)]
+pub(super) struct Private(PathBuf);
+
+impl Private {
+    /// Makes the folder with `home` and `tmp` in it, for this user alone.
+    pub(super) fn make(path: &Path) -> io::Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700);
+        builder.create(path)?;
+        let this = Self(path.to_owned());
+        builder.create(path.join("home"))?;
+        builder.create(path.join("tmp"))?;
+        Ok(this)
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        if fs::remove_dir_all(&self.0).is_ok() {
+            return;
+        }
+        // A cache that protects itself from its user: folders without the right to write.
+        for entry in walkdir::WalkDir::new(&self.0).into_iter().flatten().filter(|entry| entry.file_type().is_dir()) {
+            let _ = fs::set_permissions(entry.path(), Permissions::from_mode(0o700));
+        }
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_private_and_goes_away_whatever_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("private");
+        let private = Private::make(&path).unwrap();
+        for part in ["", "home", "tmp"] {
+            assert_eq!(fs::metadata(path.join(part)).unwrap().permissions().mode() & 0o7777, 0o700);
+        }
+        assert!(Private::make(&path).is_err(), "what is there already is somebody's");
+        fs::create_dir_all(path.join("home/a/b")).unwrap();
+        fs::write(path.join("home/a/b/c"), "x").unwrap();
+        for part in ["home/a/b", "home/a"] {
+            fs::set_permissions(path.join(part), Permissions::from_mode(0o500)).unwrap();
+        }
+        drop(private);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,262 @@
+//! Control groups: the kernel's bounds on cores, memory and processes. One group an attempt, in each hierarchy that its
+//! bounds need, made before its first process and removed after its last.
+//! `find` where groups can be made, in the one hierarchy of cgroup v2 or the several of v1.
+
+mod find;
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::frame::Limits;
+use super::owner;
+use find::{Hierarchies, Place, Version};
+
+/// Begins the name of every group: `fleet.<run>.<owner>.<attempt>`.
+const PREFIX: &str = "fleet.";
+/// How long the kernel may take to let go of a group whose processes have ended.
+const REMOVE_MAX: Duration = Duration::from_secs(2);
+/// The time over which cores are counted, and a longer one for shares that would be less than a millisecond of it.
+const PERIOD_US: u64 = 100_000;
+const LONG_PERIOD_US: u64 = 1_000_000;
+
+/// What can be bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    Cpu,
+    Memory,
+    Pids,
+}
+
+impl Controller {
+    /// Every one there is.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
+
+    /// As the kernel has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+        }
+    }
+
+    fn mechanism(self) -> &'static str {
+        match self {
+            Self::Cpu => "cgroup_cpu",
+            Self::Memory => "cgroup_memory",
+            Self::Pids => "cgroup_pids",
+        }
+    }
+}
+
+/// Makes groups, and knows where.
+#[derive(Debug, Default)]
+pub(super) struct Groups(Mutex<Option<Hierarchies>>);
+
+/// The groups of one attempt. Dropping it ends what is still in them and removes them.
+#[derive(Debug)]
+pub(super) struct Group {
+    controllers: Vec<Controller>,
+    /// A folder for each hierarchy.
+    folders: Vec<(PathBuf, Version)>,
+}
+
+impl Groups {
+    /// Makes the groups that these bounds take. `extra` processes are ours and do not count as the task's.
+    pub(super) fn make(&self, run: &str, attempt: u32, limits: Limits, extra: u32) -> Result<Group, String> {
+        let mut hierarchies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if hierarchies.is_none() {
+            *hierarchies =
+                Some(Hierarchies::read().map_err(|error| format!("cannot read the control groups: {error}"))?);
+        }
+        let Some(hierarchies) = hierarchies.as_mut() else { return Err("there are no control groups".to_owned()) };
+        let name = format!("{PREFIX}{run}.{}.{attempt}", owner::name());
+        let mut group = Group { controllers: Vec::new(), folders: Vec::new() };
+        for (controller, settings) in settings(limits, extra) {
+            let place = hierarchies.place(controller, remove_stale)?;
+            group.add(&place, &name, controller, &settings)?;
+        }
+        Ok(group)
+    }
+}
+
+/// Whether a group with this controller can be made and given a bound; for who only wants to know.
+pub(super) fn attempt(controller: Controller) -> Result<String, String> {
+    let limits = match controller {
+        Controller::Cpu => Limits { cpu_milli: Some(1000), ..Limits::default() },
+        Controller::Memory => Limits { memory_bytes: Some(1 << 30), ..Limits::default() },
+        Controller::Pids => Limits { pids: Some(64), ..Limits::default() },
+    };
+    let group = Groups::default().make("trial", 0, limits, 0)?;
+    let Some((folder, version)) = group.folders.first() else { return Err("no group was made".to_owned()) };
+    let place = folder.parent().unwrap_or(folder).display();
+    Ok(match version {
+        Version::One => format!("cgroup v1 at {place}"),
+        Version::Two => format!("cgroup v2 at {place}"),
+    })
+}
+
+impl Group {
+    fn add(&mut self, place: &Place, name: &str, controller: Controller, settings: &Settings) -> Result<(), String> {
+        let folder = place.folder.join(name);
+        let cannot = |what: &str, error: io::Error| {
+            format!("cannot {what} the control group {}: {error}. {}", folder.display(), find::ADVICE)
+        };
+        if !self.folders.iter().any(|(there, _)| *there == folder) {
+            fs::create_dir(&folder).map_err(|error| cannot("make", error))?;
+            self.folders.push((folder.clone(), place.version));
+        }
+        for setting in settings.of(place.version) {
+            match fs::write(folder.join(setting.file), &setting.value) {
+                Err(error) if !(setting.optional && error.kind() == ErrorKind::NotFound) => {
+                    return Err(cannot(&format!("write {} of", setting.file), error));
+                }
+                _ => {}
+            }
+        }
+        self.controllers.push(controller);
+        Ok(())
+    }
+
+    /// Writing to each joins.
+    pub(super) fn files(&self) -> Vec<String> {
+        self.folders.iter().map(|(folder, _)| folder.join("cgroup.procs").display().to_string()).collect()
+    }
+
+    pub(super) fn mechanisms(&self) -> impl Iterator<Item = &'static str> {
+        self.controllers.iter().map(|controller| controller.mechanism())
+    }
+
+    pub(super) fn oom_killed(&self) -> bool {
+        let count = |(folder, version): &(PathBuf, Version)| {
+            let file = if *version == Version::Two { "memory.events" } else { "memory.oom_control" };
+            let text = fs::read_to_string(folder.join(file)).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
+        };
+        self.folders.iter().filter_map(count).any(|kills| kills > 0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for (folder, _) in &self.folders {
+            let begin = Instant::now();
+            while let Err(error) = fs::remove_dir(folder) {
+                if error.raw_os_error() != Some(libc::EBUSY) || begin.elapsed() > REMOVE_MAX {
+                    break;
+                }
+                kill_all(folder);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+}
+
+/// Only descendants of the attempt's first process can be in its group.
+fn kill_all(folder: &Path) {
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Groups that a dead supervisor left; what still has processes stays.
+fn remove_stale(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        if rest.rsplit('.').nth(1).is_some_and(owner::is_gone) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// A file of a group, and what to write to it.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    file: &'static str,
+    value: String,
+    /// Not every kernel has it, and without it the bound still holds.
+    optional: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Settings {
+    one: Vec<Setting>,
+    two: Vec<Setting>,
+}
+
+impl Settings {
+    fn of(&self, version: Version) -> &[Setting] {
+        if version == Version::One { &self.one } else { &self.two }
+    }
+}
+
+fn settings(limits: Limits, extra: u32) -> Vec<(Controller, Settings)> {
+    let must = |file, value: String| Setting { file, value, optional: false };
+    let may = |file, value: String| Setting { file, value, optional: true };
+    let mut all = Vec::new();
+    if let Some(milli) = limits.cpu_milli.map(|milli| u64::from(milli.max(1))) {
+        let period = if milli < 10 { LONG_PERIOD_US } else { PERIOD_US };
+        let quota = milli * period / 1000;
+        let one = vec![must("cpu.cfs_period_us", period.to_string()), must("cpu.cfs_quota_us", quota.to_string())];
+        all.push((Controller::Cpu, Settings { one, two: vec![must("cpu.max", format!("{quota} {period}"))] }));
+    }
+    if let Some(bytes) = limits.memory_bytes.map(|bytes| bytes.to_string()) {
+        // Memory that may be swapped out has no bound in time. The whole task ends when it is over: one process of it
+        // ended at random leaves the rest waiting for it.
+        let one = vec![must("memory.limit_in_bytes", bytes.clone()), may("memory.memsw.limit_in_bytes", bytes.clone())];
+        let two = vec![
+            must("memory.max", bytes),
+            may("memory.swap.max", "0".to_owned()),
+            may("memory.oom.group", "1".to_owned()),
+        ];
+        all.push((Controller::Memory, Settings { one, two }));
+    }
+    if let Some(pids) = limits.pids {
+        let most = pids.saturating_add(extra).to_string();
+        all.push((
+            Controller::Pids,
+            Settings { one: vec![must("pids.max", most.clone())], two: vec![must("pids.max", most)] },
+        ));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_share_has_a_longer_period() {
+        let of = |milli| {
+            let all = settings(Limits { cpu_milli: Some(milli), ..Limits::default() }, 0);
+            all[0].1.two[0].value.clone()
+        };
+        let cases = [
+            (0, "1000 1000000"),
+            (1, "1000 1000000"),
+            (9, "9000 1000000"),
+            (10, "1000 100000"),
+            (1500, "150000 100000"),
+        ];
+        for (milli, value) in cases {
+            assert_eq!(of(milli), value);
+        }
+    }
+
+    #[test]
+    fn our_own_processes_do_not_count() {
+        let all = settings(Limits { pids: Some(64), ..Limits::default() }, 2);
+        assert_eq!((all.len(), &*all[0].1.one[0].value), (1, "66"));
+        assert!(settings(Limits::default(), 2).is_empty());
+    }
+}
