@@ -492,3 +492,34 @@ fn a_task_in_a_run_with_secrets_is_not_traced() {
     }
     assert!(fleet.result("t").contains("cannot be traced"), "{}", fleet.result("t"));
 }
+
+/// Where a sandbox can be had, a task in it works on a copy, and what it made comes back through the store.
+#[test]
+fn a_copy_brings_back_no_value() {
+    let text = |made: &str, key: &str| {
+        format!(
+            "[policies.security]\nallowed_secrets = ['BY_COMMAND']\nsecrets_command = ['sh', 'pass.sh']\n\
+             grants = [{{ capability = 'secrets', scope = 't', reason = 'a test' }}]\n\
+             [workers.w]\nhost = 'local'\ntrust = 'sandbox'\n\
+             [tasks.t]\nsecrets = [{{ key = 'BY_COMMAND', source = 'command', as = 'env' }}]\nsh = '''{made}'''\n{key}\n"
+        )
+    };
+    let pass = format!("printf '%s%s\\n' '{}' '{}'\n", &BY_COMMAND[..9], &BY_COMMAND[9..]);
+    let made =
+        r#"echo "$BY_COMMAND"; head -c 300000 /dev/zero > made.txt; printf '%s' "$BY_COMMAND" | base64 >> made.txt"#;
+    for (key, what) in [("artifacts = [{ path = 'made.*' }]", "artifact"), ("outputs = ['made.*']", "output")] {
+        let fleet = Fleet::of(&text(made, key)).file("pass.sh", &pass);
+        let ran = fleet.run(["run"]);
+        if fleet.result("t").contains("could not be started") {
+            // This machine has no sandbox.
+            assert!(std::env::var_os("CI").is_none(), "{}", fleet.result("t"));
+            let _ = ran.status();
+            return;
+        }
+        ran.fails_with(1).result("t", &format!("fail/task: its {what} `made.txt` holds the secret `BY_COMMAND`"));
+        assert!(fleet.log("t").contains("[secret BY_COMMAND]"));
+        assert!(!fleet.exists("made.txt"), "it came back");
+        nothing_on_disk(&fleet);
+        nothing_is_told(&fleet);
+    }
+}
