@@ -21,7 +21,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look before you run", &["check", "plan", "explain", "list", "graph", "workers"]),
     ("Look at what happened", &["status", "logs", "receipts"]),
     ("What is kept", &["journal", "cache", "gc"]),
-    ("More", &["schema", "help"]),
+    ("More", &["doctor", "schema", "help"]),
 ];
 
 /// The commands by group, each with the first line of its help.

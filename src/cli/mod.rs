@@ -8,6 +8,7 @@ pub mod args;
 mod audit;
 pub mod cache;
 pub mod check;
+pub mod doctor;
 pub mod explain;
 mod fields;
 pub mod gc;
@@ -75,6 +76,7 @@ pub enum Command {
     Journal(journal::JournalArgs),
     Cache(cache::CacheArgs),
     Gc(gc::GcArgs),
+    Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Help(help::HelpArgs),
 }
@@ -160,6 +162,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Journal(args) => journal::run(args, shell),
         Command::Cache(args) => cache::run(args, shell),
         Command::Gc(args) => gc::run(args, shell),
+        Command::Doctor(args) => doctor::run(args, shell),
         Command::Schema(args) => schema::run(args),
         Command::Help(args) => help::run(args, shell),
     };

@@ -9,8 +9,8 @@ use crate::model::{Capability, Fleet, Grant, Host, SandboxLayer, Task, Trust, Wo
 use crate::policy::grants;
 use crate::supervisor::frame::{self, Confine, Layer};
 
-/// Folders that every program may write in, whose content is nobody's.
-const COMMON: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// Where every program may write, and whose content is nobody's.
+const COMMON: &str = "/tmp";
 
 /// Whether the worker's container holds an attempt, which has it to itself.
 pub(super) fn is_held_by_container(worker: &Worker) -> bool {
@@ -39,7 +39,7 @@ pub(super) fn confine(
             let layers = security.map_or(&SandboxLayer::ALL[..], |security| &security.sandbox);
             Some(Confine {
                 read: Some(Vec::new()),
-                write: ["ws", "scratch"].map(str::to_owned).into_iter().chain(writes).collect(),
+                write: own_folders(task).chain(writes).collect(),
                 network,
                 private: Some("private".to_owned()),
                 layers: layers.iter().map(|layer| self::layer(*layer)).collect(),
@@ -47,17 +47,17 @@ pub(super) fn confine(
         }
         // Without a policy nobody has asked for more than what holds every task.
         Trust::Local | Trust::RemoteVerified if security.is_some() && !matches!(worker.host, Host::Container(_)) => {
-            let (own, private) = if worker.stages() {
-                (vec!["ws".to_owned(), "scratch".to_owned()], "private".to_owned())
+            let (own, private): (Vec<String>, String) = if worker.stages() {
+                (own_folders(task).collect(), "private".to_owned())
             } else {
                 let private = run_dir.join("attempts").join(format!("{}.private", log::stem(&task.name, attempt)));
-                let attempts = run_dir.join("attempts").join(log::stem(&task.name, attempt));
-                (vec![shown(&fleet.workspace), shown(&attempts)], shown(&private))
+                let scratch = run_dir.join("attempts").join(log::stem(&task.name, attempt));
+                let scratch = task.scratch.then(|| shown(&scratch));
+                (std::iter::once(shown(&fleet.workspace)).chain(scratch).collect(), shown(&private))
             };
-            let common = COMMON.map(str::to_owned);
             Some(Confine {
                 read: None,
-                write: own.into_iter().chain(common).chain(writes).collect(),
+                write: own.into_iter().chain([COMMON.to_owned()]).chain(writes).collect(),
                 network: true,
                 private: Some(private),
                 layers: Vec::new(),
@@ -65,6 +65,11 @@ pub(super) fn confine(
         }
         Trust::Local | Trust::RemoteVerified | Trust::Operator => None,
     }
+}
+
+/// What an attempt that works on a copy may write, in its own folder.
+fn own_folders(task: &Task) -> impl Iterator<Item = String> {
+    std::iter::once("ws").chain(task.scratch.then_some("scratch")).map(str::to_owned)
 }
 
 fn shown(path: &Path) -> String {

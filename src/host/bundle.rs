@@ -1,9 +1,10 @@
 //! This program as another host can run it: the file itself and, when it was linked dynamically, the loader and the
 //! libraries that it runs with right now. So any build of it starts on any Linux of the same architecture, whatever C
-//! library is there, a container with nothing but one program included.
+//! library is there, a container with nothing but one program included. Of each file only what a loader maps is taken:
+//! what else there is (symbols, the lines of the source) is most of a file and nobody's business elsewhere.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,11 @@ use crate::supervisor::program::{LOADER, PROGRAM};
 const NAME_DIGITS: usize = 32;
 /// Where the kernel says which file this process is.
 const SELF: &str = "/proc/self/exe";
-/// An ELF header of 64 bits, and the program header that names the loader.
+/// How a 64-bit little-endian file begins, the size of its header, and the program headers of what is mapped and of the
+/// loader's name.
 const ELF_64_LE: &[u8] = b"\x7fELF\x02\x01";
+const HEADER: usize = 64;
+const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 
 /// Files that start this program elsewhere.
@@ -24,8 +28,45 @@ pub struct Bundle {
     /// Its folder there.
     pub name: String,
     pub digest: Digest,
-    /// The name there and the file here, sorted by name.
-    pub files: Vec<(String, PathBuf)>,
+    /// Sorted by their names there.
+    pub files: Vec<(String, Mapped)>,
+}
+
+/// What a loader maps of an ELF file.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    path: PathBuf,
+    /// The file's header, which says that there are no sections.
+    head: [u8; HEADER],
+    bytes: u64,
+}
+
+impl Mapped {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let elf = Elf::read(&mut file)?;
+        let mut head = elf.head;
+        // The section table, the size and number of its entries and the entry with their names.
+        for part in [40..48, 58..60, 60..62, 62..64] {
+            head[part].fill(0);
+        }
+        Ok(Self { path: path.to_owned(), head, bytes: elf.mapped() })
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// From its beginning to its end.
+    ///
+    /// # Errors
+    /// When the file cannot be opened any more.
+    pub fn read(&self) -> io::Result<impl Read + use<>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(io::SeekFrom::Start(HEADER as u64))?;
+        Ok(io::Cursor::new(self.head).chain(file.take(self.bytes - HEADER as u64)))
+    }
 }
 
 impl Bundle {
@@ -38,20 +79,21 @@ impl Bundle {
             return Err(io::Error::other("only a fleet that runs on Linux can send itself to another Linux"));
         }
         let exe = PathBuf::from(SELF);
-        let mut files = vec![(PROGRAM.to_owned(), exe.clone())];
-        if let Some(loader) = loader(&mut File::open(&exe)?)? {
-            files.push((LOADER.to_owned(), loader.clone()));
+        let mut files = vec![(PROGRAM.to_owned(), Mapped::of(&exe)?)];
+        let mut file = File::open(&exe)?;
+        if let Some(loader) = Elf::read(&mut file)?.loader(&mut file)? {
+            files.push((LOADER.to_owned(), Mapped::of(&loader)?));
             let not_ours = [identity(&exe)?, identity(&loader)?];
             for library in mapped()? {
                 let name = library.file_name().and_then(|name| name.to_str()).map(str::to_owned);
                 if let Some(name) = name.filter(|_| identity(&library).is_ok_and(|id| !not_ours.contains(&id))) {
-                    files.push((name, library));
+                    files.push((name, Mapped::of(&library)?));
                 }
             }
         }
-        files.sort();
+        files.sort_by(|a, b| a.0.cmp(&b.0));
         files.dedup_by(|a, b| a.0 == b.0);
-        let digest = digest_of(&files)?;
+        let digest = digest_of(files.iter().map(|(name, file)| (&**name, file.read())))?;
         Ok(Self { name: digest.hex()[..NAME_DIGITS].to_owned(), digest, files })
     }
 
@@ -63,7 +105,7 @@ impl Bundle {
     /// Bytes of all files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.files.iter().filter_map(|(_, path)| fs::metadata(path).ok()).map(|about| about.len()).sum()
+        self.files.iter().map(|(_, file)| file.bytes).sum()
     }
 }
 
@@ -79,14 +121,14 @@ pub fn digest_of_folder(folder: &Path) -> io::Result<Digest> {
         files.push((name, entry.path()));
     }
     files.sort();
-    digest_of(&files)
+    digest_of(files.iter().map(|(name, path)| (&**name, File::open(path))))
 }
 
 /// Of a line `<digest> <name>` for each file.
-fn digest_of(files: &[(String, PathBuf)]) -> io::Result<Digest> {
+fn digest_of<'a, R: Read>(files: impl Iterator<Item = (&'a str, io::Result<R>)>) -> io::Result<Digest> {
     let mut all = Hasher::default();
-    for (name, path) in files {
-        let (digest, _) = Digest::of_reader(File::open(path)?)?;
+    for (name, file) in files {
+        let (digest, _) = Digest::of_reader(file?)?;
         all.update(format!("{digest} {name}\n").as_bytes());
     }
     Ok(all.finish())
@@ -112,39 +154,58 @@ fn mapped() -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The loader that an ELF file names; `None` for one that needs none. Source: the ELF-64 object file format, chapters
-/// "File header" and "Program header table".
-fn loader(file: &mut (impl Read + io::Seek)) -> io::Result<Option<PathBuf>> {
-    let bad = || io::Error::other("this program is no 64-bit little-endian ELF file");
-    let mut head = [0; 64];
-    file.read_exact(&mut head)?;
-    if !head.starts_with(ELF_64_LE) {
-        return Err(bad());
-    }
-    let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
-    let table = u64::from_le_bytes(*head[32..].first_chunk().ok_or_else(bad)?);
-    let (size, count) = (usize::from(half(54)), usize::from(half(56)));
-    if size < 56 {
-        return Err(bad());
-    }
-    let mut headers = vec![0; size * count];
-    file.seek(io::SeekFrom::Start(table))?;
-    file.read_exact(&mut headers)?;
-    for header in headers.chunks_exact(size) {
-        let word = |at: usize| header[at..].first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default();
-        if header.first_chunk().copied().map(u32::from_le_bytes) == Some(PT_INTERP) {
-            let mut name = Vec::new();
-            file.seek(io::SeekFrom::Start(word(8)))?;
-            file.take(word(32).min(4096)).read_to_end(&mut name)?;
-            let name = String::from_utf8(name).map_err(|_| bad())?;
-            return Ok(Some(PathBuf::from(name.trim_end_matches('\0'))));
+/// The beginning of an ELF file. Source: the ELF-64 object file format, chapters "File header" and "Program header table".
+struct Elf {
+    head: [u8; HEADER],
+    /// Type, offset and size in the file of each program header.
+    parts: Vec<(u32, u64, u64)>,
+    /// Where the program header table ends.
+    table_end: u64,
+}
+
+impl Elf {
+    fn read(file: &mut File) -> io::Result<Self> {
+        let bad = || io::Error::other("this program is no 64-bit little-endian ELF file");
+        let mut head = [0; HEADER];
+        file.read_exact(&mut head)?;
+        let half = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
+        let table = u64::from_le_bytes(*head[32..].first_chunk().ok_or_else(bad)?);
+        let (size, count) = (half(54), half(56));
+        if !head.starts_with(ELF_64_LE) || size < 56 {
+            return Err(bad());
         }
+        let mut headers = vec![0; size * count];
+        file.seek(io::SeekFrom::Start(table))?;
+        file.read_exact(&mut headers)?;
+        let part = |header: &[u8]| {
+            let word = |at: usize| header[at..].first_chunk().copied().map(u64::from_le_bytes).unwrap_or_default();
+            let kind = header.first_chunk().copied().map(u32::from_le_bytes).unwrap_or_default();
+            (kind, word(8), word(32))
+        };
+        let parts = headers.chunks_exact(size).map(part).collect();
+        Ok(Self { head, parts, table_end: table.saturating_add(headers.len() as u64) })
     }
-    Ok(None)
+
+    /// Bytes from the beginning to the end of what is mapped.
+    fn mapped(&self) -> u64 {
+        let loaded = self.parts.iter().filter(|(kind, ..)| *kind == PT_LOAD);
+        loaded.map(|(_, at, bytes)| at.saturating_add(*bytes)).fold(self.table_end, u64::max)
+    }
+
+    /// The loader that it names; `None` for one that needs none.
+    fn loader(&self, file: &mut File) -> io::Result<Option<PathBuf>> {
+        let Some((_, at, bytes)) = self.parts.iter().find(|(kind, ..)| *kind == PT_INTERP) else { return Ok(None) };
+        let mut name = Vec::new();
+        file.seek(io::SeekFrom::Start(*at))?;
+        file.take((*bytes).min(4096)).read_to_end(&mut name)?;
+        let name = String::from_utf8(name).map_err(|_| io::Error::other("the loader's name is not UTF-8"))?;
+        Ok(Some(PathBuf::from(name.trim_end_matches('\0'))))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     use super::*;
@@ -154,8 +215,10 @@ mod tests {
     fn a_bundle_starts_by_what_it_brings_and_is_known_by_its_digest() {
         let bundle = Bundle::of_this_program().unwrap();
         let dir = tempfile::TempDir::new().unwrap();
-        for (name, path) in &bundle.files {
-            fs::copy(path, dir.path().join(name)).unwrap();
+        for (name, file) in &bundle.files {
+            let to = dir.path().join(name);
+            io::copy(&mut file.read().unwrap(), &mut File::create(&to).unwrap()).unwrap();
+            fs::set_permissions(to, fs::Permissions::from_mode(0o755)).unwrap();
         }
         assert_eq!(digest_of_folder(dir.path()).unwrap(), bundle.digest);
         let words = start_in(dir.path(), bundle.has_loader());

@@ -162,9 +162,9 @@ fn check(engine: ContainerEngine, image: &Image, bundle: &Bundle, volume: &str) 
 
 fn gather(bundle: &Bundle, folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    for (name, path) in &bundle.files {
+    for (name, file) in &bundle.files {
         let to = folder.join(name);
-        fs::copy(path, &to)?;
+        io::copy(&mut file.read()?, &mut fs::File::create(&to)?)?;
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
     }
     Ok(())

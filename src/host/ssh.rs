@@ -12,7 +12,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Mapped};
 use super::connect::{CONNECT_MAX, Connected, Said, Site, Unreachable, Until, give_up, not_started};
 use super::host_key::HostKey;
 use super::link::Pipes;
@@ -204,18 +204,18 @@ impl Way<'_> {
         }
         let bin = format!("{}/bin", boot.root);
         let temp = format!("{bin}/.in-{}-{}", bundle.name, std::process::id());
-        for (name, path) in &bundle.files {
-            self.put(&format!("{temp}/{name}"), path)?;
+        for (name, file) in &bundle.files {
+            self.put(&format!("{temp}/{name}"), file)?;
         }
         self.keep(&temp, &format!("{bin}/{}", bundle.name), bundle)?;
         writeln!(to, "go").map_err(|error| self.unusable(format_args!("it went away: {error}")))?;
         Ok(Some(bundle.bytes()))
     }
 
-    fn put(&self, to: &str, path: &Path) -> Result<(), Unreachable> {
+    fn put(&self, to: &str, file: &Mapped) -> Result<(), Unreachable> {
         let (mut pipes, said) = self.start(PUT, false)?;
         let sent = writeln!(pipes.to, "{to}")
-            .and_then(|()| std::fs::File::open(path))
+            .and_then(|()| file.read())
             .and_then(|mut file| io::copy(&mut file, &mut pipes.to));
         drop(pipes.to);
         let status = io::copy(&mut Until::new(&mut pipes.from, SEND_MAX), &mut io::sink());

@@ -1,7 +1,11 @@
 //! Which workers a task may run on, and why not the others. One function decides and explains, so a message can never
-//! disagree with the run. Knows what workers offer, not how busy they are: that is the scheduler's.
+//! disagree with the run. Here is what workers offer; `choose` has which of those that fit gets the task at a moment.
+
+mod choose;
 
 use std::fmt;
+
+pub use choose::{Because, Decision, Health, Known, Load, Placement, Standing, decide, preference};
 
 use crate::id::{TaskId, WorkerId};
 use crate::model::{Fleet, Trust, Worker, WorkerRequest};

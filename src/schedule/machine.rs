@@ -8,6 +8,7 @@ use std::iter::successors;
 use std::time::Duration;
 
 use crate::id::{Attempt, Id, IdMap, TaskId, WorkerId};
+use crate::place::Load;
 use crate::protocol::receipt::TaskResult;
 use crate::time::{Millis, millis};
 
@@ -123,6 +124,13 @@ impl Scheduler {
         if self.done {
             return;
         }
+        if let Input::There { task, worker, bytes } = input {
+            // It decides where a later start goes, and starts nothing.
+            if !self.is_settled(task) {
+                self.queue.has(task, worker, bytes);
+            }
+            return;
+        }
         self.expire(now, out);
         match input {
             Input::Begin => self.begin(now, out),
@@ -130,7 +138,7 @@ impl Scheduler {
             Input::Judging(task) => self.advance(task, State::Judging),
             Input::Again { task, wait, avoid } => self.again(task, wait, avoid, now, out),
             Input::Settled { task, result } => self.finish(task, result),
-            Input::Tick => {}
+            Input::Tick | Input::There { .. } => {}
             Input::Cancel { force } => {
                 self.close(SkipCause::Cancelled, out);
                 self.stop_all(StopCause::Cancelled, if force { Stopping::Forced } else { Stopping::Asked }, out);
@@ -194,6 +202,12 @@ impl Scheduler {
     pub fn worker(&self, task: TaskId) -> Option<WorkerId> {
         let entry = &self.board.entries[task];
         entry.was_placed.then_some(entry.worker)
+    }
+
+    /// What was known of each worker when the next of the [`Action::Start`]s was decided; nothing where there is only one.
+    /// To be asked once for each of them, in their order.
+    pub fn take_loads(&mut self) -> Option<Box<[Load]>> {
+        self.queue.take_loads()
     }
 
     /// The chain of needs that made a task be skipped, nearest first; empty when it was not skipped for a need.
@@ -299,6 +313,7 @@ impl Scheduler {
 
     fn settle(&mut self, task: TaskId) {
         self.board.transition(task, State::Settled);
+        self.queue.forget(task);
         self.news.push_back(task);
     }
 

@@ -129,6 +129,9 @@ pub enum Input {
     Drain,
     /// Nothing is placed on this worker any more. What ran there is still settled by the caller.
     WorkerLost(WorkerId),
+    /// That many more bytes of a task's inputs are on the worker. Of the workers that are free when the task starts, the
+    /// one that has most of them gets it. Answered by nothing, also not by what is due: that is left to the next input.
+    There { task: TaskId, worker: WorkerId, bytes: u64 },
 }
 
 /// What to do about it, in this order.

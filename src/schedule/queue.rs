@@ -6,9 +6,10 @@
 //! pool may wait while smaller ones pass it; as the graph is finite, its turn comes.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use crate::id::{Id, IdMap, PoolId, TaskId, WorkerId};
+use crate::place::{Load, preference};
 
 use super::state::{Board, State};
 use super::{Candidates, Item};
@@ -27,6 +28,10 @@ pub(super) struct Queue {
     taken: u32,
     /// The first task of each class that may fit, during a round of starts; kept for its memory.
     contenders: BinaryHeap<Reverse<(u32, u32)>>,
+    /// Bytes of a task's inputs that a worker has, as far as the caller has said. Few, and gone with the task.
+    there: BTreeMap<(TaskId, WorkerId), u64>,
+    /// What was known of each worker at the starts that nobody has asked about. Empty where there is one worker.
+    loads: VecDeque<Box<[Load]>>,
 }
 
 /// What a class of tasks asks for.
@@ -88,6 +93,8 @@ impl Queue {
             limit: max_parallel.unwrap_or(u32::MAX).max(1),
             taken: 0,
             contenders: BinaryHeap::new(),
+            there: BTreeMap::new(),
+            loads: VecDeque::new(),
         };
         let class_of = tasks.values().map(|item| queue.class_for(Demand::of(item))).collect();
         (queue, class_of)
@@ -161,12 +168,16 @@ impl Queue {
     pub(super) fn next(&mut self, board: &Board) -> Option<(TaskId, WorkerId)> {
         while !self.is_full() {
             let Reverse((turn, class)) = self.contenders.pop()?;
-            let class = class as usize;
-            let Some(worker) = self.place(&self.classes[class].demand) else { continue };
+            let (class, task) = (class as usize, self.order[turn as usize]);
+            let Some(worker) = self.place(class, task) else { continue };
             self.classes[class].ready.pop();
+            if self.workers.len() > 1 {
+                let loads = self.workers.ids().map(|worker| self.load(class, task, worker));
+                self.loads.push_back(loads.collect());
+            }
             self.take(class, worker);
             self.contend(class, board);
-            return Some((self.order[turn as usize], worker));
+            return Some((task, worker));
         }
         None
     }
@@ -176,7 +187,7 @@ impl Queue {
         let ready = &mut self.classes[class].ready;
         while let Some(&Reverse(turn)) = ready.peek() {
             if board.state(self.order[turn as usize]) == State::Ready {
-                if self.place(&self.classes[class].demand).is_some() {
+                if self.fits(&self.classes[class].demand) {
                     let class = u32::try_from(class).expect("there are no more classes than tasks");
                     self.contenders.push(Reverse((turn, class)));
                 }
@@ -190,13 +201,55 @@ impl Queue {
         self.taken >= self.limit || self.free == 0
     }
 
-    /// The candidate with the most free slots, the first of equals; `None` when it does not fit now.
-    fn place(&self, demand: &Demand) -> Option<WorkerId> {
-        if demand.uses.iter().any(|&(pool, n)| self.pools[pool].size - self.pools[pool].used < n) {
+    fn fits(&self, demand: &Demand) -> bool {
+        demand.uses.iter().all(|&(pool, n)| self.pools[pool].size - self.pools[pool].used >= n)
+            && demand.candidates.of(&self.workers).any(|(_, slots)| slots.free() > 0)
+    }
+
+    /// The best candidate for the task; `None` when it does not fit now.
+    fn place(&self, class: usize, task: TaskId) -> Option<WorkerId> {
+        let demand = &self.classes[class].demand;
+        if !self.fits(demand) {
             return None;
         }
-        let best = demand.candidates.of(&self.workers).max_by_key(|&(worker, slots)| (slots.free(), Reverse(worker)));
-        best.filter(|(_, slots)| slots.free() > 0).map(|(worker, _)| worker)
+        let free = demand.candidates.of(&self.workers).filter(|(_, slots)| slots.free() > 0);
+        let best = free.max_by_key(|&(worker, _)| preference(worker, self.load(class, task, worker)));
+        best.map(|(worker, _)| worker)
+    }
+
+    /// What a worker is to a task of the class at the moment.
+    fn load(&self, class: usize, task: TaskId, worker: WorkerId) -> Load {
+        let (demand, slots) = (&self.classes[class].demand, self.workers[worker]);
+        let whole = demand.whole.map(|whole| &self.classes[whole as usize].demand.candidates);
+        // Mostly nothing is known, and then nothing is looked for.
+        let bytes = if self.there.is_empty() { None } else { self.there.get(&(task, worker)) };
+        Load {
+            slots: slots.size,
+            free: slots.free(),
+            bytes: bytes.copied().unwrap_or(0),
+            avoided: !demand.candidates.includes(worker) && whole.is_some_and(|whole| whole.includes(worker)),
+        }
+    }
+
+    /// That many more bytes of a task's inputs are on a worker.
+    pub(super) fn has(&mut self, task: TaskId, worker: WorkerId, bytes: u64) {
+        let there = self.there.entry((task, worker)).or_insert(0);
+        *there = there.saturating_add(bytes);
+    }
+
+    /// The task is not placed again.
+    pub(super) fn forget(&mut self, task: TaskId) {
+        if self.there.is_empty() {
+            return;
+        }
+        let all = (task, WorkerId::from_index(0))..;
+        while let Some((&key, _)) = self.there.range(all.clone()).next().filter(|((of, _), _)| *of == task) {
+            self.there.remove(&key);
+        }
+    }
+
+    pub(super) fn take_loads(&mut self) -> Option<Box<[Load]>> {
+        self.loads.pop_front()
     }
 
     fn take(&mut self, class: usize, worker: WorkerId) {

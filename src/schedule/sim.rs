@@ -11,7 +11,9 @@ mod rules;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::graph::testing;
 use crate::id::{Attempt, Id, IdMap, PoolId, TaskId, WorkerId};
+use crate::model::{Fleet, WorkerRequest};
 use crate::protocol::receipt::TaskResult;
 use crate::time::Millis;
 
@@ -36,6 +38,9 @@ struct World {
     used: IdMap<WorkerId, u32>,
     lost: IdMap<WorkerId, bool>,
     drawn: IdMap<PoolId, u32>,
+    there: BTreeMap<(TaskId, WorkerId), u64>,
+    /// The same work as a fleet file would have it: workers that tasks ask for.
+    fleet: Fleet,
     closed: Option<SkipCause>,
     failed_fast: bool,
     done: bool,
@@ -83,6 +88,8 @@ struct Seen {
     ends: Option<(Millis, u64)>,
     stops: u32,
     forced: bool,
+    /// It was placed where most of its inputs are, and not where else it could have been.
+    attracted: bool,
     cause: Option<SkipCause>,
     result: Option<TaskResult>,
     /// It is a handler whose time has come.
@@ -119,6 +126,8 @@ impl World {
             used: IdMap::filled(&work.workers, 0),
             lost: work.workers.values().map(|&slots| slots == 0).collect::<Vec<_>>().into(),
             drawn: IdMap::filled(&work.pools, 0),
+            there: BTreeMap::new(),
+            fleet: fleet_of(&work),
             closed: None,
             failed_fast: false,
             done: false,
@@ -131,10 +140,25 @@ impl World {
         let work = random.work();
         let plans = random.plans(&work);
         let mut world = Self::new(work, plans, random.next());
+        if world.random.chance(50) {
+            world.spread_inputs();
+        }
         if world.random.chance(40) {
             world.disturb();
         }
         world
+    }
+
+    /// Inputs are on some workers from the beginning, or come to be there.
+    fn spread_inputs(&mut self) {
+        for task in self.work.tasks.ids().collect::<Vec<_>>() {
+            for worker in self.work.workers.ids().collect::<Vec<_>>() {
+                if self.random.chance(30) {
+                    let (at, bytes) = (self.random.below(20), 1 + self.random.below(3));
+                    self.happens(at, Input::There { task, worker, bytes });
+                }
+            }
+        }
     }
 
     /// What comes from outside: cancels, lost workers, time, a full disk, and impatient tasks.
@@ -226,7 +250,9 @@ impl World {
             self.assert_allowed(action);
             self.perform(action);
         }
-        self.assert_nothing_forgotten();
+        if !matches!(input, Input::There { .. }) {
+            self.assert_nothing_forgotten();
+        }
     }
 
     /// Enters an input into the world's own books.
@@ -252,6 +278,7 @@ impl World {
                 }
             }
             Input::Again { task, wait, avoid } => self.tried(task, wait, avoid),
+            Input::There { task, worker, bytes } => *self.there.entry((task, worker)).or_insert(0) += bytes,
             Input::Tick | Input::Running(_) | Input::Judging(_) => {}
         }
     }
@@ -354,6 +381,25 @@ impl World {
         }
         self.seen[task].ends = Some(self.happens(at, Input::Settled { task, result }));
     }
+}
+
+/// Each worker has a capability for each task that may run there.
+fn fleet_of(work: &Work) -> Fleet {
+    let tasks: Vec<String> = work.tasks.ids().map(|task| task.index().to_string()).collect();
+    let names: Vec<&str> = tasks.iter().map(String::as_str).collect();
+    let mut fleet = testing::fleet(&names);
+    for (task, _) in work.tasks.iter().filter(|(_, item)| item.candidates != Candidates::Any) {
+        let wanted = vec![task.index().to_string()];
+        fleet.tasks[task].worker = Some(Box::new(WorkerRequest { capabilities: wanted, ..WorkerRequest::default() }));
+    }
+    let worker = |(id, &slots): (WorkerId, &u32)| {
+        let mut worker = testing::worker(&format!("w{}", id.index()), slots);
+        let able = work.tasks.iter().filter(|(_, item)| rules::may_run_on(item, id));
+        worker.capabilities = able.map(|(task, _)| task.index().to_string()).collect();
+        worker
+    };
+    fleet.workers = work.workers.iter().map(worker).collect::<Vec<_>>().into();
+    fleet
 }
 
 /// `SplitMix64`: small, and the same on every machine.
@@ -510,6 +556,7 @@ fn every_world_ends_and_keeps_the_rules() {
             *causes.entry(name).or_insert(0) += 1;
             let elsewhere = |w: &WorkerId| !seen.avoided.contains(w);
             for (name, shown) in [
+                ("placed by its inputs", seen.attracted),
                 ("skipped while held", seen.cause.is_some() && seen.attempts > 0 && seen.queued.is_none()),
                 ("tried again elsewhere", seen.avoided.len() > 1 && seen.worker.as_ref().is_some_and(elsewhere)),
                 (
@@ -533,6 +580,7 @@ fn every_world_ends_and_keeps_the_rules() {
         "StartWithin",
         "NoWorker",
         "Unknown",
+        "placed by its inputs",
         "skipped while held",
         "tried again elsewhere",
         "tried again by the one it keeps off",

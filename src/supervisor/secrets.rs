@@ -74,14 +74,29 @@ impl SecretFiles {
 
     /// Where the root may be, the best first.
     fn places(&self) -> Vec<PathBuf> {
-        let me = rustix::process::getuid().as_raw();
-        let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| {
-            dir.is_absolute()
-                && fs::metadata(dir).is_ok_and(|meta| meta.uid() == me && meta.mode().trailing_zeros() >= 6)
-        });
-        let memory = session.into_iter().chain([PathBuf::from("/dev/shm")]).filter(|dir| is_tmpfs(dir));
-        memory.chain([self.state_dir.clone()]).collect()
+        memories().chain([self.state_dir.clone()]).collect()
     }
+}
+
+/// Folders in memory that are ours to use.
+fn memories() -> impl Iterator<Item = PathBuf> {
+    let me = rustix::process::getuid().as_raw();
+    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| {
+        dir.is_absolute() && fs::metadata(dir).is_ok_and(|meta| meta.uid() == me && meta.mode().trailing_zeros() >= 6)
+    });
+    session.into_iter().chain([PathBuf::from("/dev/shm")]).filter(|dir| is_tmpfs(dir))
+}
+
+/// Where secrets would be kept in memory, for who only wants to know.
+pub(super) fn memory() -> Result<String, String> {
+    let mut why = "there is no tmpfs".to_owned();
+    for place in memories() {
+        match tempfile::Builder::new().prefix(PREFIX).tempdir_in(&place) {
+            Ok(_) => return Ok(place.display().to_string()),
+            Err(error) => why = format!("{} cannot be written: {error}", place.display()),
+        }
+    }
+    Err(why)
 }
 
 /// A variable's name is the file's, so that a program may tell by the path what it holds.

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use super::attempt::{self, Attempt, Ended};
 use super::clock::RunClock;
-use super::confine::{LEAKED_MAX, LINGER};
+use super::confine::{LEAKED_MAX, LINGER_MS};
 use super::exits::{self, Entry, Exit, ExitLog};
 use super::frame::{
     self, Collect, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn,
@@ -27,9 +27,7 @@ use super::sweep::{self, Orphans};
 use super::sys::{self, Waited, Watch, Whose};
 use super::wire::{Inbox, Outbox};
 
-/// What an attempt leaves behind may end by itself for this long.
-const LINGER_MS: u64 = LINGER.as_millis() as u64;
-/// After that it is killed, and after this it is only named.
+/// What an attempt leaves behind and does not end by itself is killed, and after this it is only named.
 const ENDING_MS_MAX: u64 = 2000;
 /// Between two looks for leftovers.
 const LOOK_EVERY_MS: u64 = 2;
@@ -663,7 +661,9 @@ impl Server {
             if attempt.in_namespaces() {
                 // The task is in a session of its own there, whose groups are nobody else's.
                 let groups: BTreeSet<i32> = others.map(|process| process.group).collect();
-                groups.into_iter().for_each(|group| sys::signal_group(group, signal.as_raw()));
+                for group in groups {
+                    sys::signal_group(group, signal.as_raw());
+                }
             } else {
                 others.for_each(|process| process.signal_alone(signal));
             }

@@ -2,6 +2,8 @@
 //! generous upper bound that a guarantee names.
 
 mod confine;
+mod escape;
+mod limits;
 mod secrets;
 mod world;
 

@@ -1,10 +1,12 @@
 //! Secrets as private files, from their `Spawn` to the attempt's end.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::host::local::{self, Alive};
+use fleet::host::link::Alive;
+use fleet::host::local;
 use fleet::supervisor::frame::{NotStartedCause, Spawn};
 use rustix::process::{Pid, Signal};
 
@@ -60,17 +62,25 @@ fn what_a_killed_supervisor_left_goes_with_the_next_start() {
     if !in_a_process_of_its_own("secrets::what_a_killed_supervisor_left_goes_with_the_next_start") {
         return;
     }
-    let mut engine = Engine::start();
+    // A place where no other test's supervisors look.
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let runtime = memory.path().join("run");
+    fs::DirBuilder::new().mode(0o700).create(&runtime).unwrap();
+    let start = || Engine::start_with(&[("XDG_RUNTIME_DIR", runtime.to_str().unwrap())]);
+    let mut engine = start();
     engine.link.spawn(1, &with_secret("echo $TOKEN_FILE; sleep 1000")).unwrap();
     let path = path_said(&mut engine, 1);
-    let other = Engine::start();
+    let mut other = start();
+    // It has looked around when it has done something.
+    assert_eq!(other.run(1, &sh("exit 0")).exited().code, Some(0));
+    assert!(path.starts_with(&runtime));
     let supervisor = Pid::from_raw(engine.link.pid().cast_signed()).unwrap();
     rustix::process::kill_process(supervisor, Signal::KILL).unwrap();
     while engine.turn(Duration::from_secs(1)) == Alive::Alive {}
     assert!(local::sweep(&[other.link.pid()]).clean);
     drop(engine.link);
     assert!(path.exists(), "a supervisor that was there before does not touch it");
-    let _next = Engine::start();
+    let _next = start();
     let begin = Instant::now();
     while path.exists() {
         assert!(begin.elapsed() < PATIENCE);

@@ -18,6 +18,7 @@ pub(crate) const NOTHING_LEFT_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     pub(crate) pid: Option<u32>,
+    pub(crate) mechanisms: Vec<String>,
     pub(crate) out: Vec<u8>,
     pub(crate) err: Vec<u8>,
     pub(crate) exited: Option<Exited>,
@@ -75,7 +76,24 @@ pub(crate) fn program(argv: &[&str]) -> Spawn {
 impl Engine {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut link = local::start(&options(dir.path())).unwrap();
+        let options = options(dir.path());
+        Self::start_as(dir, &options)
+    }
+
+    /// With a supervisor that has other variables.
+    pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let exe = dir.path().join("fleet");
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+        let script = format!("#!/bin/sh\n{}exec {} \"$@\"\n", set.concat(), env!("CARGO_BIN_EXE_fleet"));
+        fs::write(&exe, script).unwrap();
+        fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let options = LinkOptions { exe, ..options(dir.path()) };
+        Self::start_as(dir, &options)
+    }
+
+    fn start_as(dir: tempfile::TempDir, options: &LinkOptions) -> Self {
+        let mut link = local::start(options).unwrap();
         let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
         link.env(&Env { id: 1, vars: vec![path], host: Vec::new() }).unwrap();
         Self { link, dir, heard: BTreeMap::new(), keep: true, bytes: 0, credit: true }
@@ -94,7 +112,8 @@ impl Engine {
             .link
             .receive(&mut |frame| match frame {
                 FromSupervisor::Started { attempt, started } => {
-                    heard.entry(attempt).or_default().pid = Some(started.pid);
+                    let heard = heard.entry(attempt).or_default();
+                    (heard.pid, heard.mechanisms) = (Some(started.pid), started.mechanisms);
                 }
                 FromSupervisor::Output { attempt, stream, bytes } => {
                     credits.push((attempt, bytes.len() as u64));

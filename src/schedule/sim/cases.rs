@@ -218,10 +218,27 @@ fn a_task_that_does_not_fit_blocks_nobody() {
 }
 
 #[test]
-fn work_goes_to_the_worker_with_most_slots_free() {
-    let tasks = (0..5).map(|_| task(&[])).collect();
-    let mut tale = Tale::of(work(&[1, 3], tasks));
-    assert_eq!(tale.begin(), [start(0, 1), start(1, 1), start(2, 0), start(3, 1)]);
+fn work_goes_to_the_worker_with_the_largest_share_of_its_slots_free() {
+    let tasks = (0..7).map(|_| task(&[])).collect();
+    let mut tale = Tale::of(work(&[2, 4], tasks));
+    let starts = [start(0, 0), start(1, 1), start(2, 1), start(3, 0), start(4, 1), start(5, 1)];
+    assert_eq!(tale.begin(), starts, "of equals, the first declared");
+}
+
+#[test]
+fn work_goes_where_most_of_its_inputs_are_if_a_slot_is_free_there() {
+    let tasks = vec![task(&[]), task(&[0]), task(&[0]), task(&[0])];
+    let mut tale = Tale::of(work(&[1, 2], tasks));
+    assert_eq!(tale.begin(), [start(0, 0)]);
+    let there = |task, worker, bytes| Input::There { task: t(task), worker: w(worker), bytes };
+    for input in [there(1, 0, 5), there(1, 1, 3), there(1, 1, 3), there(2, 1, 1), there(3, 1, 9)] {
+        assert_eq!(tale.at(0, input), [], "it starts nothing");
+    }
+    assert_eq!(tale.ends(0, Pass), [start(1, 1), start(2, 1), start(3, 0)], "the third does not wait for its place");
+    assert_eq!(tale.at(9, there(1, 0, 50)), []);
+    let again = Input::Again { task: t(1), wait: Duration::ZERO, avoid: Some(w(1)) };
+    assert_eq!(tale.at(9, again), [], "what failed there does not go back, whatever is there");
+    assert_eq!(tale.at(9, Input::Settled { task: t(3), result: Pass }), [nth(1, 0, 2)]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What no world may see broken, told in the world's own books and not in the scheduler's.
 
-use crate::id::{PoolId, TaskId, WorkerId};
+use std::cmp::Reverse;
+
+use crate::id::{Id as _, PoolId, TaskId, WorkerId};
+use crate::place::{Because, Decision, Health, Known, decide};
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::{Action, Candidates, Item, Part, SkipCause, State, StopCause};
 
@@ -8,7 +11,7 @@ use super::World;
 
 impl World {
     /// Whether the scheduler may ask for this now.
-    pub(super) fn assert_allowed(&self, action: Action) {
+    pub(super) fn assert_allowed(&mut self, action: Action) {
         match action {
             Action::Queue(task) => {
                 let seen = &self.seen[task];
@@ -18,7 +21,10 @@ impl World {
                 assert!(self.is_called_for(task), "{task:?} has no part in this run");
                 assert!(self.needs_are_met(task), "{task:?} is queued before its needs");
             }
-            Action::Start { task, worker, .. } => self.assert_may_start(task, worker),
+            Action::Start { task, worker, .. } => {
+                self.assert_may_start(task, worker);
+                self.assert_best(task, worker);
+            }
             Action::Stop { task, cause, force } => self.assert_may_stop(task, cause, force),
             Action::Skip { task, cause } => {
                 let seen = &self.seen[task];
@@ -47,6 +53,31 @@ impl World {
                 assert!(!self.fits(other), "{task:?} starts before {other:?}");
             }
         }
+    }
+
+    /// Of all that fit, the best has it, and the reasons that are given say the same.
+    fn assert_best(&mut self, task: TaskId, worker: WorkerId) {
+        let bytes = |w: WorkerId| self.there.get(&(task, w)).copied().unwrap_or(0);
+        let better = |w: WorkerId| {
+            // Shares are compared without a division: one is better when its free slots go further.
+            let free = |w: WorkerId| u64::from(self.work.workers[w] - self.used[w]);
+            let of = |w: WorkerId| u64::from(self.work.workers[w]);
+            let (one, two) = (free(w) * of(worker), free(worker) * of(w));
+            (bytes(w), one, Reverse(w)) > (bytes(worker), two, Reverse(worker))
+        };
+        let better = self.work.workers.ids().find(|&w| w != worker && self.has_room(task, w) && better(w));
+        assert_eq!(better, None, "{task:?} is placed on {worker:?}");
+        let loads = self.scheduler.take_loads();
+        assert_eq!(loads.is_some(), self.work.workers.len() > 1, "reasons are given where there is a choice");
+        let Some(loads) = loads else { return };
+        let known = |w: WorkerId| Known {
+            load: loads[w.index()],
+            health: if self.lost[w] { Health::Lost("it is gone") } else { Health::Up },
+        };
+        let known: Vec<Known<'_>> = self.work.workers.ids().map(known).collect();
+        let told = decide(&self.fleet, task, &known.into());
+        assert!(matches!(told.decision, Decision::Place(w, _) if w == worker), "{worker:?} or {told:?}");
+        self.seen[task].attracted |= matches!(told.decision, Decision::Place(_, Because::Bytes(_)));
     }
 
     fn assert_may_stop(&self, task: TaskId, cause: StopCause, force: bool) {
@@ -150,6 +181,7 @@ impl World {
     }
 
     pub(super) fn assert_ended(&mut self) {
+        assert_eq!(self.scheduler.take_loads(), None, "reasons are given for starts alone");
         assert!(self.used.values().all(|&n| n == 0) && self.drawn.values().all(|&n| n == 0), "all is given back");
         for input in [super::Input::Tick, super::Input::Cancel { force: true }, super::Input::Drain] {
             let mut actions = Vec::new();
@@ -233,7 +265,7 @@ fn takes(item: &Item, pool: PoolId) -> u32 {
     item.uses.iter().filter(|&&(p, _)| p == pool).map(|&(_, n)| n).sum()
 }
 
-fn may_run_on(item: &Item, worker: WorkerId) -> bool {
+pub(super) fn may_run_on(item: &Item, worker: WorkerId) -> bool {
     match &item.candidates {
         Candidates::Any => true,
         Candidates::Only(list) => list.contains(&worker),

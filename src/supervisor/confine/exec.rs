@@ -77,7 +77,8 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
     let header = Header { version: 0x2008_0522, pid: 0 };
     let none = [0_u32; 6];
     // SAFETY: version 3 has this header and two triples of words, which live through the call.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } as i32)
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Becomes another program; returns only if that fails.

@@ -49,13 +49,13 @@ impl Reports {
     }
 }
 
-fn as_told(act: fn(Orders, &mut Reports) -> Result<ExitCode, NotStarted>) -> ExitCode {
+fn as_told(act: fn(&Orders, &mut Reports) -> Result<ExitCode, NotStarted>) -> ExitCode {
     sys::keep_inherited_files();
     let (Some(orders), Some(report)) = (exec::inherited(ORDERS_FD), exec::inherited(REPORT_FD)) else {
         return tried(Err("this is a part of fleet's supervisor and no command".to_owned()));
     };
     let mut reports = Reports(File::from(report));
-    let acted = read(orders).and_then(|orders| act(orders, &mut reports));
+    let acted = read(orders).and_then(|orders| act(&orders, &mut reports));
     acted.unwrap_or_else(|failed| {
         reports.say(&Report::Failed(failed));
         ExitCode::from(FAILED)
@@ -80,7 +80,7 @@ pub(super) fn cannot(error: impl Into<String>) -> NotStarted {
     NotStarted { cause: NotStartedCause::Confine, error: error.into() }
 }
 
-fn become_task(orders: Orders, _: &mut Reports) -> Result<ExitCode, NotStarted> {
+fn become_task(orders: &Orders, _: &mut Reports) -> Result<ExitCode, NotStarted> {
     for group in &orders.groups {
         fs::write(group, "0").map_err(|error| cannot(format!("cannot join the control group {group}: {error}")))?;
     }

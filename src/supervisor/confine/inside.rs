@@ -25,7 +25,7 @@ extern "C" fn told(_: i32) {
     TOLD.store(true, Ordering::Relaxed);
 }
 
-pub(super) fn hold(orders: Orders, reports: &mut Reports) -> Result<ExitCode, NotStarted> {
+pub(super) fn hold(orders: &Orders, reports: &mut Reports) -> Result<ExitCode, NotStarted> {
     let How::Bubblewrap { rules, sockets, .. } = &orders.how else { return Err(host("these orders are for outside")) };
     let taken = take_stderr_back().and_then(|()| exec::hide());
     taken.map_err(|error| host(&format!("cannot prepare the sandbox: {error}")))?;
@@ -35,7 +35,7 @@ pub(super) fn hold(orders: Orders, reports: &mut Reports) -> Result<ExitCode, No
     }
     seccomp::restrict(*sockets, false).map_err(cannot)?;
     let strings = |texts: &[String]| exec::c_strings(texts).map_err(|error| host(&error.to_string()));
-    let (argv, env, cwd) = (strings(&orders.argv)?, strings(&orders.env)?, strings(&[orders.cwd.clone()])?);
+    let (argv, env, cwd) = (strings(&orders.argv)?, strings(&orders.env)?, strings(std::slice::from_ref(&orders.cwd))?);
     let task = spawn::posix_spawn(&argv, &exec::as_refs(&env), &cwd[0], &[0, 1, 2], &sys::ignored_signals())
         .map_err(|error| spawn::explain(&error, &orders.argv[0], &orders.cwd))?;
     reports.say(&Report::Started);

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
@@ -66,7 +66,7 @@ impl Launch<'_> {
             let itself = rustix::fs::open(ITSELF, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
             extra.push(high(itself)?);
         }
-        let fds: Vec<i32> = self.fds.into_iter().chain(extra.iter().map(|fd| fd.as_raw_fd())).collect();
+        let fds: Vec<i32> = self.fds.into_iter().chain(extra.iter().map(AsRawFd::as_raw_fd)).collect();
         let argv = exec::c_strings(&self.again.words(&["confine"]))?;
         let markers: Vec<&CStr> = exec::as_refs(self.markers);
         let pid = spawn::posix_spawn(&argv, &markers, c"/", &fds, self.reset)?;

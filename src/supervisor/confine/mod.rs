@@ -1,7 +1,7 @@
 //! What holds a task on a host: namespaces by bubblewrap, Landlock, a filter of system calls, control groups, a folder
 //! of its own. A task is held as it was asked to or not started, never by less.
 //! `view` what it can see · `bubblewrap` that as options · `landlock` and `seccomp` the kernel's own means · `probe` what
-//! works on this machine · `orders` and `launch` between us and the process in between · `helper` that process ·
+//! works on this machine, `layers` that in words · `orders` and `launch` between us and the process in between · `helper` that process ·
 //! `inside` the first process of the namespaces · `exec` what these do to themselves · `private` the folder ·
 //! `again` how this program is started again.
 //! A task that nothing holds never comes here.
@@ -13,6 +13,7 @@ mod helper;
 mod inside;
 mod landlock;
 mod launch;
+mod layers;
 mod orders;
 mod private;
 mod probe;
@@ -26,7 +27,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::frame::{Confine, Layer, NotStarted, NotStartedCause, Spawn};
-use super::group::{Group, Groups};
+use super::group::{ADVICE, Group, Groups};
 use super::sweep::{ATTEMPT_VARIABLE, STATE_VARIABLE};
 use again::Again;
 use bubblewrap::Options;
@@ -38,23 +39,25 @@ use view::{SETTINGS, Settings, View};
 
 pub use again::VARIABLE as PROGRAM_VARIABLE;
 pub use helper::confine;
+pub(super) use layers::Layers;
 
 /// What a task leaves may end by itself for this long: the writer of a process substitution, say.
-pub(super) const LINGER: Duration = Duration::from_millis(20);
+pub(super) const LINGER: Duration = Duration::from_millis(LINGER_MS);
+pub(super) const LINGER_MS: u64 = 20;
 /// Names of leftovers that are kept for an attempt.
 pub(super) const LEAKED_MAX: usize = 64;
 /// What of `bwrap` and `fleet` runs in the group of a task that is in namespaces.
 const OWN_PIDS: u32 = 2;
 
 /// How to get bubblewrap where it does not work.
-pub const GET_BUBBLEWRAP: &str = "install it (`apt-get install bubblewrap`) and let this user make namespaces \
+pub(super) const GET_BUBBLEWRAP: &str = "install it (`apt-get install bubblewrap`) and let this user make namespaces \
     (`sysctl kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; a \
     container has to be allowed to)";
 /// How to get Landlock.
-pub const GET_LANDLOCK: &str =
+pub(super) const GET_LANDLOCK: &str =
     "it takes a Linux with `landlock` among its security modules (`lsm=` of the kernel's command line)";
 /// How to get filters of system calls.
-pub const GET_SECCOMP: &str = "it takes a Linux with CONFIG_SECCOMP_FILTER on x86-64, arm64 or riscv64";
+pub(super) const GET_SECCOMP: &str = "it takes a Linux with CONFIG_SECCOMP_FILTER on x86-64, arm64 or riscv64";
 
 /// Holds tasks, and remembers what works here.
 #[derive(Debug)]
@@ -126,7 +129,11 @@ impl Confiner {
             Some(limits) => {
                 let extra = if in_namespaces { OWN_PIDS } else { 0 };
                 let run = marker(task.env).unwrap_or_default();
-                Some(self.groups.make(&run, task.attempt, *limits, extra).map_err(cannot)?)
+                Some(
+                    self.groups
+                        .make(&run, task.attempt, *limits, extra)
+                        .map_err(|why| cannot(format!("{why}: {ADVICE}")))?,
+                )
             }
             None => None,
         };

@@ -10,8 +10,12 @@ use std::path::{Path, PathBuf};
 pub(super) struct Private(PathBuf);
 
 impl Private {
-    /// Makes the folder with `home` and `tmp` in it, for this user alone.
+    /// Makes the folder with `home` and `tmp` in it, for this user alone. One that is there is what a supervisor left that
+    /// was killed.
     pub(super) fn make(path: &Path) -> io::Result<Self> {
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            drop(Self(path.to_owned()));
+        }
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
         builder.create(path)?;
@@ -47,7 +51,10 @@ mod tests {
         for part in ["", "home", "tmp"] {
             assert_eq!(fs::metadata(path.join(part)).unwrap().permissions().mode() & 0o7777, 0o700);
         }
-        assert!(Private::make(&path).is_err(), "what is there already is somebody's");
+        fs::write(path.join("home/left"), "x").unwrap();
+        std::mem::forget(private);
+        let private = Private::make(&path).unwrap();
+        assert!(!path.join("home/left").exists(), "it begins empty");
         fs::create_dir_all(path.join("home/a/b")).unwrap();
         fs::write(path.join("home/a/b/c"), "x").unwrap();
         for part in ["home/a/b", "home/a"] {

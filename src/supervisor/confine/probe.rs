@@ -30,7 +30,7 @@ impl Found {
 
     pub(super) fn seccomp(&self, again: &Again) -> Result<(), &str> {
         let tried = self.seccomp.get_or_init(|| try_it(again, &["confine", "try", "seccomp"]));
-        tried.as_ref().map(|()| ()).map_err(String::as_str)
+        tried.as_ref().copied().map_err(String::as_str)
     }
 }
 

@@ -73,6 +73,19 @@ const REFUSED: &[i64] = &[
     libc::SYS_ioperm,
 ];
 
+/// What all processes of a machine share where they have no namespace of their own.
+const REFUSED_SHARED: &[i64] = &[
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
 /// Changes of a file's mode, owner, times and attributes that name it by a path. No rule of Landlock holds these, so
 /// where it is alone they are refused; by an open file they go on, because Landlock holds the opening.
 const REFUSED_BY_PATH: &[i64] = &[
@@ -146,7 +159,15 @@ fn build(sockets: Sockets, alone: bool) -> Result<Vec<BpfProgram>, seccompiler::
     refused.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
     if alone {
         refused.extend(REFUSED_BY_PATH.iter().map(|&call| (call, Vec::new())));
+        refused.extend(REFUSED_SHARED.iter().map(|&call| (call, Vec::new())));
         refused.insert(SYS_FILE_SETATTR, Vec::new());
+        // Bounds and priorities of itself, which is 0, and of nobody else.
+        for (call, argument) in [(libc::SYS_prlimit64, 0), (libc::SYS_setpriority, 1), (libc::SYS_ioprio_set, 1)] {
+            refused.insert(call, vec![rule(vec![is_not(argument, 0)?])?]);
+        }
+        // A user's processes are all of them, with 0 as with any number.
+        let user = is(0, u64::from(libc::PRIO_USER))?;
+        refused.entry(libc::SYS_setpriority).or_default().push(rule(vec![user])?);
         // Without a path it is about an open file.
         let named = SeccompCondition::new(1, Len::Qword, Op::Ne, 0)?;
         refused.insert(libc::SYS_utimensat, vec![rule(vec![named])?]);

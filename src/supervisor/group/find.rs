@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Controller;
 
 /// How to be allowed to make groups.
-pub(super) const ADVICE: &str = "Run fleet where it may make groups: as root, or in a unit of systemd with \
+pub(in super::super) const ADVICE: &str = "run fleet where it may make groups: as root, or in a unit of systemd with \
     `Delegate=yes` (`systemd-run --user --scope -p Delegate=yes fleet …`), in a container with `/sys/fs/cgroup` writable";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,11 +111,11 @@ impl Own {
             match fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")) {
                 Ok(()) => return Ok(folder.to_owned()),
                 Err(error) => {
-                    why = format!("the control group {} cannot hand down `{controller}`: {error}", folder.display())
+                    why = format!("the control group {} cannot hand down `{controller}`: {error}", folder.display());
                 }
             }
         }
-        Err(format!("{why}. {ADVICE}"))
+        Err(why)
     }
 }
 

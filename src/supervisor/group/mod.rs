@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::Limits;
 use super::owner;
+pub(super) use find::ADVICE;
 use find::{Hierarchies, Place, Version};
 
 /// Begins the name of every group: `fleet.<run>.<owner>.<attempt>`.
@@ -25,7 +26,7 @@ const LONG_PERIOD_US: u64 = 1_000_000;
 
 /// What can be bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Controller {
+pub(super) enum Controller {
     Cpu,
     Memory,
     Pids,
@@ -33,11 +34,10 @@ pub enum Controller {
 
 impl Controller {
     /// Every one there is.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
+    pub(super) const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
 
     /// As the kernel has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
@@ -104,9 +104,8 @@ pub(super) fn attempt(controller: Controller) -> Result<String, String> {
 impl Group {
     fn add(&mut self, place: &Place, name: &str, controller: Controller, settings: &Settings) -> Result<(), String> {
         let folder = place.folder.join(name);
-        let cannot = |what: &str, error: io::Error| {
-            format!("cannot {what} the control group {}: {error}. {}", folder.display(), find::ADVICE)
-        };
+        let cannot =
+            |what: &str, error: io::Error| format!("cannot {what} the control group {}: {error}", folder.display());
         if !self.folders.iter().any(|(there, _)| *there == folder) {
             fs::create_dir(&folder).map_err(|error| cannot("make", error))?;
             self.folders.push((folder.clone(), place.version));
@@ -222,10 +221,10 @@ fn settings(limits: Limits, extra: u32) -> Vec<(Controller, Settings)> {
         all.push((Controller::Memory, Settings { one, two }));
     }
     if let Some(pids) = limits.pids {
-        let most = pids.saturating_add(extra).to_string();
+        let bound = pids.saturating_add(extra).to_string();
         all.push((
             Controller::Pids,
-            Settings { one: vec![must("pids.max", most.clone())], two: vec![must("pids.max", most)] },
+            Settings { one: vec![must("pids.max", bound.clone())], two: vec![must("pids.max", bound)] },
         ));
     }
     all
