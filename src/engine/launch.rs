@@ -203,6 +203,11 @@ fn process(
         return Err(Refused(format!("the program `{}` {place}", argv[0])));
     };
     argv[0] = text(&program)?;
+    if common.confine.as_ref().is_some_and(|confine| confine.private.is_some()) {
+        // The supervisor makes the attempt's own folder in it.
+        let made = std::fs::create_dir_all(engine.run_dir().join("attempts"));
+        made.map_err(|error| Refused(format!("the folder of attempts cannot be made: {error}")))?;
+    }
     Ok(Spawn { argv, cwd: text(&cwd)?, ..common })
 }
 

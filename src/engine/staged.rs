@@ -51,7 +51,8 @@ pub(super) struct Set {
 pub(super) fn staged(task: &Task) -> Staged {
     let artifacts = task.artifacts.iter().map(|artifact| artifact.path.to_string());
     let files = artifacts.chain(scored(task)).collect();
-    Staged { scratch: task.scratch, collect: Some(Collect { outputs: strings(&task.outputs), files }) }
+    let collect = Some(Collect { outputs: strings(&task.outputs), files });
+    Staged { scratch: task.scratch, collect, discard: !task.secrets.is_empty() }
 }
 
 fn strings(list: &[Box<str>]) -> Vec<String> {

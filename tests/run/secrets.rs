@@ -154,6 +154,10 @@ fn no_channel_shows_a_value() {
     {
         let fleet = fleet(&format!(
             r#"
+            # With less trust it could not write below /proc, and so not call itself by a value.
+            [workers.w]
+            host = "local"
+            trust = "operator"
             [tasks.t]
             secrets = {}
             sh = '''
