@@ -83,6 +83,12 @@ pub(super) struct Reach {
     pub image: Option<Image>,
 }
 
+impl Reach {
+    pub(super) fn of(image: Option<Image>) -> Self {
+        Self { image, ..Self::default() }
+    }
+}
+
 impl Lane {
     pub(super) fn link(&self) -> Option<&Link> {
         match &self.state {

@@ -275,7 +275,7 @@ impl<'a> Engine<'a> {
     ) -> io::Result<(Self, Standing)> {
         let fleet = &*job.fleet;
         let Grounds { environments, unreadable, root, reuse, stop, standing } = grounds;
-        let reach = fleet.workers.ids().map(|_| Reach::default()).collect::<Vec<_>>();
+        let reach = fleet.workers.ids().map(|id| Reach::of(reuse.ground.images[id].clone())).collect::<Vec<_>>();
         let mut engine = Self {
             job,
             view,

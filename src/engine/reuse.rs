@@ -4,7 +4,7 @@
 
 mod foresee;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -19,8 +19,10 @@ use super::resume::Earlier;
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
-use crate::id::{IdMap, TaskId};
-use crate::model::{Fleet, Task};
+use crate::host::container::{self, Image};
+use crate::id::{IdMap, TaskId, WorkerId};
+use crate::model::{Fleet, Host, Task, Worker};
+use crate::place;
 use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
 use crate::policy::mask::Masks;
@@ -92,6 +94,8 @@ pub(super) struct Ground {
     /// The cache shared with others, where the file names one.
     pub remote: Option<Remote>,
     state: PathBuf,
+    /// What the containers of workers are made of, as receipts have it; nothing for the others.
+    pub images: IdMap<WorkerId, Option<Image>>,
     /// Opened for the first result that has artifacts.
     store: OnceLock<Option<Store>>,
 }
@@ -114,6 +118,7 @@ pub(super) struct Given {
     needs: Vec<(Box<str>, Digest)>,
     passed: Arc<Vec<(String, String)>>,
     tools: Vec<(Box<str>, String, Digest)>,
+    images: Arc<[Box<str>]>,
 }
 
 /// A task as it is before it runs.
@@ -183,7 +188,8 @@ impl Reuse {
             None => (Files::open(root, Some(&cache), !rules.rehash), Results::open(&cache)),
         };
         let results = RwLock::new(results);
-        let ground = Ground { files, results, remote, state: state.path().to_owned(), store: OnceLock::new() };
+        let images = images(fleet);
+        let ground = Ground { files, results, remote, state: state.path().to_owned(), images, store: OnceLock::new() };
         Self {
             ground: Arc::new(ground),
             rules,
@@ -207,7 +213,7 @@ impl Reuse {
             Ok(needs) => needs,
             Err(reason) => return Turn::Always(reason),
         };
-        let given = given(fleet, &self.ground.files, task, needs, environments);
+        let given = given(fleet, &self.ground, id, needs, environments);
         if self.rules.forced.has(id) { Turn::Run(given, Reason::Forced) } else { Turn::Ask(given) }
     }
 
@@ -358,7 +364,7 @@ impl Reuse {
             Some((needed.name.clone(), made))
         };
         let needs = task.needs.iter().filter(|need| !need.order_only).map(|need| last(need.task));
-        Some(given(fleet, &self.ground.files, task, needs.collect::<Option<Vec<_>>>()?, environments))
+        Some(given(fleet, &self.ground, id, needs.collect::<Option<Vec<_>>>()?, environments))
     }
 }
 
@@ -369,19 +375,21 @@ pub(super) fn unwanted() -> Digest {
 
 fn given(
     fleet: &Fleet,
-    files: &Files,
-    task: &Task,
+    ground: &Ground,
+    id: TaskId,
     needs: Vec<(Box<str>, Digest)>,
     environments: &mut Environments,
 ) -> Given {
-    let mut given = Given { needs, passed: environments.counted(&task.pass_env), tools: Vec::new() };
+    let task = &fleet.tasks[id];
+    let (passed, images) = (environments.counted(&task.pass_env), ground.images_of(fleet, id));
+    let mut given = Given { needs, passed, tools: Vec::new(), images };
     if !task.tools.is_empty() {
         let (_, path) = search_path(environments, task);
         let cwd = cwd(fleet, task);
         for tool in &task.tools {
             let found: Option<PathBuf> = environments.program(tool, &path, &cwd);
             let place = found.as_deref().map_or_else(String::new, |path| path.display().to_string());
-            let digest = found.as_deref().map_or_else(|| Digest::of(b""), |path| identity(files, path));
+            let digest = found.as_deref().map_or_else(|| Digest::of(b""), |path| identity(&ground.files, path));
             given.tools.push((tool.clone(), place, digest));
         }
     }
@@ -409,6 +417,7 @@ impl Looked {
             passed: &self.given.passed,
             tools: &self.given.tools,
             platform: &PLATFORM,
+            images: &self.given.images,
         }
     }
 
@@ -421,10 +430,31 @@ impl Looked {
     }
 }
 
+/// What the containers of the workers are made of. An image that nobody has costs its tasks their reuse, and is told when
+/// one of them is placed there.
+fn images(fleet: &Fleet) -> IdMap<WorkerId, Option<Image>> {
+    let image = |worker: &Worker| match &worker.host {
+        Host::Container(container) => container::image_here(container),
+        Host::Local | Host::Ssh(_) => None,
+    };
+    IdMap::from(fleet.workers.values().map(image).collect::<Vec<_>>())
+}
+
 /// Operating system and architecture: `linux-x86_64`. No two share a word, because a cache may be shared between them.
 static PLATFORM: LazyLock<String> = LazyLock::new(|| format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH));
 
 impl Ground {
+    /// The images of all containers that a task may run in, each once.
+    fn images_of(&self, fleet: &Fleet, id: TaskId) -> Arc<[Box<str>]> {
+        if self.images.values().all(Option::is_none) {
+            return Arc::default();
+        }
+        let fitting = place::candidates(fleet, id).unwrap_or_default();
+        let images = fitting.into_iter().filter_map(|worker| self.images[worker].as_ref());
+        let images: BTreeSet<Box<str>> = images.map(|image| image.digest.as_str().into()).collect();
+        images.into_iter().collect()
+    }
+
     fn results<T>(&self, what: impl FnOnce(&Results) -> T) -> T {
         what(&self.results.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }

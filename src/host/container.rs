@@ -48,16 +48,24 @@ pub struct Image {
 /// When the engine does not answer or has no such image.
 pub fn image(container: &Container) -> Result<Image, Unreachable> {
     let engine = container.engine;
-    let inspect = || ask(engine, &["image", "inspect", "--format", "{{.Id}}", "--", &container.image]);
-    let id = match inspect() {
-        Ok(id) => id,
+    match inspect(container) {
         Err(Failed::Said(_)) => {
             ask(engine, &["pull", "--quiet", "--", &container.image])
                 .map_err(|error| error.about(engine, &format_args!("the image `{}` is not there", container.image)))?;
-            inspect().map_err(|error| error.about(engine, &"the image is not there after it was pulled"))?
+            inspect(container).map_err(|error| error.about(engine, &"the image is not there after it was pulled"))
         }
-        Err(error) => return Err(error.about(engine, &"it does not answer")),
-    };
+        found => found.map_err(|error| error.about(engine, &"it does not answer")),
+    }
+}
+
+/// The image, if the engine has it already.
+#[must_use]
+pub fn image_here(container: &Container) -> Option<Image> {
+    inspect(container).ok()
+}
+
+fn inspect(container: &Container) -> Result<Image, Failed> {
+    let id = ask(container.engine, &["image", "inspect", "--format", "{{.Id}}", "--", &container.image])?;
     // Podman leaves the algorithm out.
     let id = if id.contains(':') { id } else { format!("sha256:{id}") };
     let pinned = container.is_pinned().then(|| container.image.rsplit('@').next().unwrap_or_default().to_owned());

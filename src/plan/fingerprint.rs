@@ -44,12 +44,14 @@ pub enum Kind {
     Scored = 14,
     /// How many repetitions judge it.
     Repeat = 15,
+    /// The images of the containers it may run in.
+    Image = 16,
     /// A secret by its key, and where it comes from and how; never by its value.
-    Secret = 16,
+    Secret = 17,
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Command,
         Self::Program,
         Self::Workdir,
@@ -65,6 +67,7 @@ impl Kind {
         Self::Scratch,
         Self::Scored,
         Self::Repeat,
+        Self::Image,
         Self::Secret,
     ];
 
@@ -87,6 +90,7 @@ impl Kind {
             Self::Scratch => "scratch",
             Self::Scored => "scored_file",
             Self::Repeat => "repeat",
+            Self::Image => "image",
             Self::Secret => "secret",
         }
     }
@@ -123,6 +127,8 @@ pub struct Facts<'a> {
     pub tools: &'a [(Box<str>, String, Digest)],
     /// Operating system and architecture.
     pub platform: &'a str,
+    /// What its containers are made of, each image once, sorted. All that it may run in count, wherever it does.
+    pub images: &'a [Box<str>],
 }
 
 /// Why no result of this task is ever reused; `None` for one whose results are.
@@ -231,6 +237,9 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
     let mut text = |kind: Kind, name: &str, value: &str| visit(kind, name, Digest::of(value.as_bytes()), shown(value));
     text(Kind::Platform, "", facts.platform);
     text(Kind::Command, "", &command(&task.action));
+    if !facts.images.is_empty() {
+        text(Kind::Image, "", &facts.images.join(" "));
+    }
     if !task.workdir.is_empty() {
         text(Kind::Workdir, "", &task.workdir);
     }
