@@ -17,12 +17,12 @@ use super::secrets::Maskers;
 use super::sink::Running;
 use super::staged::{self, Staging};
 use super::writes::Snapshot;
-use super::{Engine, GRACE, stream};
+use super::{Engine, GRACE};
 use crate::digest::Digest;
 use crate::host::connect::{Connected, Unreachable};
 use crate::host::container::Image;
 use crate::id::{Attempt, TaskId, WorkerId};
-use crate::journal::{Event, LogWriter, Stream};
+use crate::journal::{Event, LogWriter};
 use crate::model::Task;
 use crate::plan::fingerprint::digest_of_outputs;
 use crate::policy::verdict::{CancelledBy, Ended, How, TimeLimit};
@@ -63,7 +63,7 @@ pub(super) struct Flight {
     /// Tasks that ran at any time while it did; kept only when its writes are checked.
     pub beside: Vec<TaskId>,
     /// Goes into the log before the next output.
-    heading: Option<String>,
+    pub heading: Option<String>,
     /// What may be the beginning of a secret's value and waits for what follows; only in a run with secrets.
     pub maskers: Option<Box<Maskers>>,
     stop: Option<StopCause>,
@@ -154,6 +154,21 @@ impl Flight {
     /// Whether its own process runs, as far as we were told.
     pub(super) fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// What scorers look at of what its process prints, or of what the program of a scorer does.
+    pub(super) fn capture(&mut self, from: frame::Stream, bytes: &[u8]) {
+        if let Phase::Commanding { ends, .. } = &mut self.phase {
+            if let (Some(end), frame::Stream::Stdout) = (ends.last_mut(), from) {
+                let room = (SCORE_BYTES_MAX + 1).saturating_sub(end.stdout.len());
+                end.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            return;
+        }
+        match from {
+            frame::Stream::Stdout => self.stdout.push(bytes),
+            frame::Stream::Stderr => self.stderr.push(bytes),
+        }
     }
 
     /// As a person sees it who asks what runs.
@@ -330,64 +345,6 @@ impl Engine<'_> {
         let (task, attempt) = (flight.task, flight.attempt);
         self.emit(Event::Running { task, attempt, pid });
         self.tell(Input::Running(task));
-    }
-
-    pub(super) fn output(&mut self, n: u32, from: frame::Stream, bytes: &[u8]) {
-        let Some(masks) = self.masks.clone() else { return self.printed(n, from, bytes) };
-        let Some(flight) = self.flights.get_mut(&n) else { return };
-        let mut maskers = flight.maskers.take().unwrap_or_default();
-        let masked = match from {
-            frame::Stream::Stdout => maskers.stdout.push(&masks, bytes),
-            frame::Stream::Stderr => maskers.stderr.push(&masks, bytes),
-        };
-        if !masked.is_empty() {
-            self.printed(n, from, masked);
-        }
-        if let Some(flight) = self.flights.get_mut(&n) {
-            flight.maskers = Some(maskers);
-        }
-    }
-
-    /// A process has ended, so nothing follows what was held back.
-    fn printed_all(&mut self, n: u32) {
-        let Some(masks) = self.masks.clone() else { return };
-        let Some(mut maskers) = self.flights.get_mut(&n).and_then(|flight| flight.maskers.take()) else { return };
-        for (from, masker) in
-            [(frame::Stream::Stdout, &mut maskers.stdout), (frame::Stream::Stderr, &mut maskers.stderr)]
-        {
-            let rest = masker.finish(&masks);
-            if !rest.is_empty() {
-                self.printed(n, from, rest);
-            }
-        }
-    }
-
-    /// Output as it may be kept and shown.
-    fn printed(&mut self, n: u32, from: frame::Stream, bytes: &[u8]) {
-        let run_dir = self.run_dir();
-        let Some(flight) = self.flights.get_mut(&n) else { return };
-        let (task, attempt) = (flight.task, flight.attempt);
-        if let Phase::Commanding { ends, .. } = &mut flight.phase {
-            if let (Some(end), frame::Stream::Stdout) = (ends.last_mut(), from) {
-                let room = (SCORE_BYTES_MAX + 1).saturating_sub(end.stdout.len());
-                end.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            }
-        } else {
-            match from {
-                frame::Stream::Stdout => flight.stdout.push(bytes),
-                frame::Stream::Stderr => flight.stderr.push(bytes),
-            }
-        }
-        let name = &self.view.fleet.tasks[task].name;
-        let log = flight.log.get_or_insert_with(|| LogWriter::new(run_dir, name, attempt));
-        // What a scorer's program prints is the reason for its judgement, and stands behind what it judged.
-        let heading = flight.heading.take();
-        let written = heading.map_or(Ok(()), |heading| log.push(heading.as_bytes())).and_then(|()| log.push(bytes));
-        if let Err(error) = written {
-            self.disk_lost(&format!("a log cannot be written: {error}"));
-        }
-        let stream: Stream = stream(from);
-        self.emit(Event::Output { task, attempt, stream, bytes });
     }
 
     pub(super) fn not_started(&mut self, n: u32, error: &str) {

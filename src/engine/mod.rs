@@ -2,7 +2,7 @@
 //!
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
-//! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
+//! - `attempt` from placed to settled · `output` what it prints · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `lane` the connections to workers · `staged` attempts that work on a copy · `trust` what a task may
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `clean` what of them may be kept · `writes` what it may have written · `again` what
 //!   follows an attempt
@@ -27,6 +27,7 @@ mod judge;
 mod lane;
 mod launch;
 pub mod outcome;
+mod output;
 mod preflight;
 mod receipts;
 mod resume;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, Stat};
 use zeroize::Zeroizing;
 
-use crate::policy::mask::{self, Masks, VALUE_BYTES_MAX};
+use crate::policy::mask::{self, Masks, Unmaskable, VALUE_BYTES_MAX};
 
 /// How long the program may take for one secret.
 pub const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -125,6 +125,10 @@ fn asked(
     };
     let (Ok(printed), Ok(said)) = (printed, said) else { return Err(failed(&late)) };
     let printed = printed.map_err(|error| failed(&format!("cannot be heard: {error}")))?;
+    if printed.len() > BOUND {
+        // It was not heard to its end, which it may have taken ill.
+        return Err(format!("what `{program}` prints {}", Unmaskable::TooLong));
+    }
     if !status.success() {
         let said = said.map(|said| masked(&said, &printed, known)).unwrap_or_default();
         let colon = if said.is_empty() { "" } else { ": " };
@@ -142,10 +146,13 @@ fn reader(from: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Zeroizi
     receiver
 }
 
+/// With the newline that may end it.
+const BOUND: usize = VALUE_BYTES_MAX + 2;
+
 /// A little more than the longest value, so that a longer one is seen to be longer.
 fn bounded(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(VALUE_BYTES_MAX + 3));
-    from.take(VALUE_BYTES_MAX as u64 + 3).read_to_end(&mut bytes)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(BOUND + 1));
+    from.take(BOUND as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
