@@ -268,7 +268,7 @@ fn journal(bencher: Bencher<'_, '_>, tasks_a_write: usize) {
     bencher.counter(ItemsCount::new(tasks_a_write)).bench_local(|| {
         for _ in 0..tasks_a_write {
             journal.record(stamp, &Event::Queued { task }, &fleet);
-            journal.record(stamp, &Event::Starting { task, attempt, worker }, &fleet);
+            journal.record(stamp, &Event::Starting { task, attempt, worker, placement: None }, &fleet);
             journal.record(stamp, &Event::Running { task, attempt, pid: 4711 }, &fleet);
             journal.record(stamp, &Event::Settled { task, receipt: &receipt }, &fleet);
         }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::Source;
 use super::load::{self, Ready};
-use super::{Shell, Trouble};
+use super::{Shell, Trouble, placement};
 use crate::engine::reuse::{Counted, Foreseen, LastRun, Outlook, Rules, foresee};
 use crate::graph::select::Part;
 use crate::id::{IdMap, TaskId};
@@ -41,14 +41,22 @@ pub struct ExplainArgs {
     /// As JSON, with every reason
     #[arg(long)]
     pub json: bool,
+    /// Say on which worker a task goes, and why on none of the others
+    #[arg(long)]
+    pub placement: bool,
 }
 
 /// # Errors
 /// When the fleet file or the selection is not right, or the output cannot be written.
 pub fn run(args: &ExplainArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let ready = load::open(&args.source, &args.words, &[], shell)?;
-    let page = Page::of(&ready)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
+    if args.placement {
+        placement::show(&ready, args.json, shell.stdout(), &mut out)?;
+        out.flush()?;
+        return Ok(ready.exit());
+    }
+    let page = Page::of(&ready)?;
     if args.json {
         page.json(&mut out)?;
     } else {

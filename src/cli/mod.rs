@@ -22,6 +22,7 @@ pub mod list;
 pub mod load;
 pub mod logs;
 mod mistake;
+mod placement;
 mod places;
 pub mod plan;
 pub mod problem;

@@ -1,4 +1,7 @@
-//! `fleet workers`: the places of a fleet file.
+//! `fleet workers`: the places of a fleet file. `check` tries them, `clean` removes what is kept with them.
+
+mod check;
+mod clean;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -26,6 +29,8 @@ pub struct WorkersArgs {
 #[derive(Debug, Subcommand)]
 pub enum WorkersCommand {
     List(ListArgs),
+    Check(check::CheckArgs),
+    Clean(clean::CleanArgs),
 }
 
 /// List the workers: where they are, what they offer, and how far they are trusted
@@ -46,6 +51,8 @@ pub struct ListArgs {
 pub fn run(args: &WorkersArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     match &args.command {
         WorkersCommand::List(args) => list(args, shell),
+        WorkersCommand::Check(args) => check::run(args, shell),
+        WorkersCommand::Clean(args) => clean::run(args, shell),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::host::container::Image;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{Event, LogWriter};
 use crate::model::Task;
+use crate::place::Placement;
 use crate::plan::fingerprint::digest_of_outputs;
 use crate::policy::verdict::{CancelledBy, Ended, How, TimeLimit};
 use crate::protocol::Receipt;
@@ -66,6 +67,8 @@ pub(super) struct Flight {
     pub heading: Option<String>,
     /// What may be the beginning of a secret's value and waits for what follows; only in a run with secrets.
     pub maskers: Option<Box<Maskers>>,
+    /// Why it is on this worker, until it is told.
+    placement: Option<Box<Placement>>,
     stop: Option<StopCause>,
     phase: Phase,
 }
@@ -132,6 +135,7 @@ impl Flight {
             beside: Vec::new(),
             heading: None,
             maskers: None,
+            placement: None,
             stop: None,
             phase: Phase::Preparing,
         }
@@ -202,7 +206,7 @@ impl Engine<'_> {
     // ── Preparing ────────────────────────────────────────────────────────
 
     /// A slot is held: check what the task needs, read its inputs, start it.
-    pub(super) fn start(&mut self, id: TaskId, worker: WorkerId, attempt: Attempt) {
+    pub(super) fn start(&mut self, id: TaskId, worker: WorkerId, attempt: Attempt, placement: Option<Box<Placement>>) {
         if let Some(recorded) = self.recorded.remove(&id) {
             return self.judge_recorded(id, &recorded);
         }
@@ -219,6 +223,7 @@ impl Engine<'_> {
         (flight.stdout, flight.stderr) = (Capture::up_to(stdout), Capture::up_to(stderr));
         flight.before = checks_writes.then(Snapshot::default);
         flight.beside = beside;
+        flight.placement = placement;
         self.flights.insert(n, flight);
         self.in_flight.insert(id, n);
         let lacking = preflight::lacking(fleet, task, &self.root, &mut self.environments);
@@ -312,8 +317,9 @@ impl Engine<'_> {
         let flight = flight_mut(self, n);
         (flight.started, flight.started_at) = (now, stamp);
         flight.argv = argv;
+        let placement = flight.placement.take();
         self.reuse.ground.files.moved();
-        self.emit(Event::Starting { task: id, attempt, worker });
+        self.emit(Event::Starting { task: id, attempt, worker, placement: placement.as_deref() });
         self.to_send.push((n, spawn));
     }
 
@@ -381,7 +387,7 @@ impl Engine<'_> {
         match (flight.stop, exited.ended_by) {
             (None, None) if exited.code.is_some() => {
                 flight.phase = Phase::Returning;
-                if self.bring_back(n, &exited) {
+                if flight.staging.is_none() || self.bring_back(n, &exited) {
                     self.is_back(n, exited);
                 }
             }
@@ -624,6 +630,7 @@ impl Engine<'_> {
 
     pub(super) fn settle(&mut self, id: TaskId, receipt: &Receipt) -> u64 {
         let seq = self.record(id, receipt);
+        self.lies_there(id, receipt);
         let result: TaskResult = receipt.result;
         self.tell(Input::Settled { task: id, result });
         seq

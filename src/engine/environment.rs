@@ -75,6 +75,10 @@ pub(super) const COUNTED_ENV: &[&str] = &[
     "NIX_PATH",
 ];
 
+/// Those of [`BASE_ENV`] that mean the same on every host: they choose what a task says and how, and a result depends on
+/// them, so a task elsewhere has those of the caller and not those of a host that happened to be free.
+pub(super) const SPOKEN_ENV: &[&str] = &["LANG", "LANGUAGE", "LC_*", "TZ"];
+
 /// The variables of one environment, sorted by name.
 pub(crate) type Variables = Vec<(String, String)>;
 
@@ -137,17 +141,18 @@ impl Environments {
     }
 
     /// A shared environment as the supervisor is told of it; its id is its index. On another host the base list is taken
-    /// from that host's own environment, since who and where we are means nothing there.
+    /// from that host's own environment, since who and where we are means nothing there; [`SPOKEN_ENV`] is the caller's.
     pub(crate) fn frame(&self, index: usize, is_remote: bool) -> Env {
         let id = u32::try_from(index).unwrap_or(u32::MAX);
         if !is_remote {
             return Env { id, vars: self.shared[index].clone(), host: Vec::new() };
         }
         let pass = self.by_pass.iter().find(|(_, at)| **at == index).map(|(pass, _)| &**pass).unwrap_or_default();
-        let passed = NameSet::of(pass.iter().map(|pattern| &**pattern));
+        let passed = NameSet::of(pass.iter().map(|pattern| &**pattern).chain(SPOKEN_ENV.iter().copied()));
         let ours = |name: &str| self.own.iter().any(|(own, _)| own == name);
         let vars = self.shared[index].iter().filter(|(name, _)| passed.has(name) || ours(name)).cloned().collect();
-        Env { id, vars, host: BASE_ENV.iter().map(ToString::to_string).collect() }
+        let host = BASE_ENV.iter().filter(|name| !SPOKEN_ENV.contains(name));
+        Env { id, vars, host: host.map(ToString::to_string).collect() }
     }
 
     /// Of what a `pass_env` list and the base list let through, what a result depends on, sorted by name.
@@ -236,6 +241,17 @@ mod tests {
         assert_eq!(all.value(bare, &[], "PATH"), Some("/bin"));
         assert_eq!(all.value(bare, &[], "SECRET"), None);
         assert_eq!(all.caller("SECRET"), Some("x"));
+    }
+
+    #[test]
+    fn a_task_elsewhere_speaks_the_callers_language_in_the_hosts_place() {
+        let mut all = captured(&[("PATH", "/bin"), ("LC_ALL", "C"), ("MY_A", "1"), ("SECRET", "x")]);
+        all.shared_for(&["MY_*".into()]);
+        let env = all.frame(0, true);
+        let names: Vec<_> = env.vars.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["FLEET_RUN_ID", "LC_ALL", "MY_A"]);
+        let is_asked = |name: &str| env.host.iter().any(|asked| asked == name);
+        assert!(is_asked("PATH") && is_asked("HOME") && !is_asked("TZ") && !is_asked("LC_*"));
     }
 
     #[cfg(unix)]

@@ -3,7 +3,7 @@
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `attempt` from placed to settled · `output` what it prints · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
-//! - `lane` the connections to workers · `staged` attempts that work on a copy · `trust` what a task may
+//! - `placed` why a task is on which worker · `lane` the connections to them · `staged` attempts that work on a copy · `trust` what a task may
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `clean` what of them may be kept · `writes` what it may have written · `again` what
 //!   follows an attempt
 //! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
@@ -28,6 +28,7 @@ mod lane;
 mod launch;
 pub mod outcome;
 mod output;
+mod placed;
 mod preflight;
 mod receipts;
 mod resume;
@@ -469,7 +470,10 @@ impl<'a> Engine<'a> {
             Action::Queue(task) => {
                 self.emit(Event::Queued { task });
             }
-            Action::Start { task, worker, attempt } => self.start(task, worker, attempt),
+            Action::Start { task, worker, attempt } => {
+                let placement = self.placement(task);
+                self.start(task, worker, attempt, placement);
+            }
             Action::Stop { task, cause, force } => self.stop(task, cause, force),
             Action::Skip { task, cause } => self.skipped(task, cause),
             Action::WakeAt(at) => self.wake_at = Some(at),

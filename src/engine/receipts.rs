@@ -118,7 +118,10 @@ impl Engine<'_> {
         let task = &fleet.tasks[id];
         let mut receipt = self.receipts.blank(task, self.stamp(), cause.result());
         receipt.failure_kind = (receipt.result == TaskResult::Fail).then_some(FailureKind::Transport);
-        receipt.cause = Some(why_skipped(fleet, task, cause));
+        receipt.cause = Some(match cause {
+            SkipCause::NoWorker => format!("{}: {}", why_skipped(fleet, task, cause), self.all_lost(id)),
+            _ => why_skipped(fleet, task, cause),
+        });
         self.without_secrets(receipt)
     }
 }

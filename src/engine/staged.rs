@@ -92,7 +92,32 @@ pub(super) fn entries(fleet: &Fleet, id: TaskId, files: &Files) -> Result<Vec<Ou
         entry.mode = Some(mode(files.root(), &entry.path));
         all.entry(entry.path.clone()).or_insert(entry);
     }
+    for folder in folders(task).filter(|folder| files.root().has_folder(Path::new(folder))) {
+        let is_link = |above: &Path| all.get(&*above.to_string_lossy()).is_some_and(|e| e.kind == EntryKind::Symlink);
+        if Path::new(folder).ancestors().any(is_link) {
+            // It is where the link leads, and what it leads to is there or not.
+            continue;
+        }
+        all.entry(folder.into()).or_insert_with(|| OutputRef {
+            path: folder.into(),
+            digest: Digest::of(b""),
+            size_bytes: 0,
+            mode: None,
+            kind: EntryKind::Directory,
+        });
+    }
     Ok(all.into_values().collect())
+}
+
+/// The folders that a task takes for granted: where it starts, and where what it makes is to be. A copy has those that the
+/// workspace has.
+fn folders(task: &Task) -> impl Iterator<Item = &str> {
+    let made = task.outputs.iter().map(|path| &**path).chain(task.artifacts.iter().map(|artifact| &*artifact.path));
+    let above = made.filter(|path| !path.starts_with('!')).map(|path| {
+        let wild = path.find(['*', '?', '[', '{', '\\']).unwrap_or(path.len());
+        path[..wild].rsplit_once('/').map_or("", |(folder, _)| folder)
+    });
+    above.chain([&*task.workdir]).filter(|folder| !folder.is_empty() && *folder != ".")
 }
 
 /// The permission bits of an input; nothing else of its owner's makes sense elsewhere.

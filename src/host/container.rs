@@ -11,6 +11,8 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::bundle::Bundle;
 use super::connect::{Connected, Said, Site, Unreachable, not_started};
@@ -27,6 +29,10 @@ const OUR_PIDS: u32 = 20;
 const LABEL: &str = "dev.fleet.state";
 const LABEL_RUN: &str = "dev.fleet.run";
 const LABEL_WORKER: &str = "dev.fleet.worker";
+/// How long somebody else is given to fill a volume.
+const FILL_MAX: Duration = Duration::from_mins(2);
+const FILL_PAUSE: Duration = Duration::from_millis(200);
+const CANNOT_FILL: &str = "the supervisor cannot be put into a volume";
 /// The label of volumes that hold a supervisor.
 const LABEL_PROGRAM: &str = "dev.fleet.program";
 
@@ -120,33 +126,69 @@ fn limit_args(limits: &Limits) -> Vec<String> {
     [cpu, memory, swap, pids].into_iter().flatten().collect()
 }
 
-/// Fills the volume of this build, if nobody has.
+/// Fills the volume of this build, if nobody has. Whoever has the container by which it is filled is the one to fill it; a
+/// second worker, or another run, waits for that.
 fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle) -> Result<Option<u64>, Unreachable> {
     let volume = volume(bundle);
     // The second one says that the first is whole.
     let whole = format!("{volume}-whole");
-    if ask(engine, &["volume", "inspect", &volume, &whole]).is_ok() {
-        return Ok(None);
+    let helper = format!("fleet-fill-{}", bundle.name);
+    let begin = Instant::now();
+    loop {
+        if ask(engine, &["volume", "inspect", &volume, &whole]).is_ok() {
+            return Ok(None);
+        }
+        let error = match take_filler(engine, (site, image, bundle), (&volume, &helper)) {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        if ask(engine, &["container", "inspect", &helper]).is_ok() {
+            if begin.elapsed() > FILL_MAX {
+                // Who made it died over it.
+                let _ = ask(engine, &["rm", "--force", &helper]);
+            }
+        } else if begin.elapsed() > FILL_MAX.mul_f32(1.5) || !error.is_taken() {
+            return Err(error.about(engine, &CANNOT_FILL));
+        }
+        thread::sleep(FILL_PAUSE);
     }
-    let failed = |error: Failed| error.about(engine, &"the supervisor cannot be put into a volume");
-    let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
-    let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let filled = fill(engine, image, bundle, (&volume, &helper)).and_then(|()| {
+        let label = format!("{LABEL_PROGRAM}={}", bundle.name);
+        ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(|error| error.about(engine, &CANNOT_FILL))
+    });
+    let _ = ask(engine, &["rm", "--force", &helper]);
+    filled.map(|_| Some(bundle.bytes()))
+}
+
+/// Makes the container that fills a volume; there is one of its name at most.
+fn take_filler(
+    engine: ContainerEngine,
+    (site, image, bundle): (&Site, &Image, &Bundle),
+    (volume, filler): (&str, &str),
+) -> Result<(), Failed> {
     let label = format!("{LABEL_PROGRAM}={}", bundle.name);
-    ask(engine, &["volume", "create", "--label", &label, &volume]).map_err(failed)?;
-    let filler = format!("fleet-fill-{}-{}", std::process::id(), &bundle.name[..8]);
+    match ask(engine, &["volume", "create", "--label", &label, volume]) {
+        Err(error) if !error.is_taken() => return Err(error),
+        _ => {}
+    }
     let mount = format!("{volume}:{FOLDER}");
     let ours = format!("{LABEL}={}", mark(&site.state_dir));
     let program = format!("{FOLDER}/fleet");
-    let words =
-        ["create", "--name", &filler, "--label", &ours, "--volume", &mount, "--entrypoint", &program, &image.id];
-    ask(engine, &words).map_err(failed)?;
+    let words = ["create", "--name", filler, "--label", &ours, "--volume", &mount, "--entrypoint", &program, &image.id];
+    ask(engine, &words).map(drop)
+}
+
+fn fill(
+    engine: ContainerEngine,
+    image: &Image,
+    bundle: &Bundle,
+    (volume, filler): (&str, &str),
+) -> Result<(), Unreachable> {
+    let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
+    let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
     let from = format!("{}/.", folder.path().display());
-    let copied = ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(failed);
-    let _ = ask(engine, &["rm", "--force", &filler]);
-    copied?;
-    check(engine, image, bundle, &volume)?;
-    ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(failed)?;
-    Ok(Some(bundle.bytes()))
+    ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(|error| error.about(engine, &CANNOT_FILL))?;
+    check(engine, image, bundle, volume)
 }
 
 /// What arrived has to be what was sent.
@@ -231,6 +273,11 @@ enum Failed {
 }
 
 impl Failed {
+    /// Somebody else has a thing of that name.
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Said(said) if said.contains("already in use") || said.contains("already exists"))
+    }
+
     fn about(self, engine: ContainerEngine, what: &dyn std::fmt::Display) -> Unreachable {
         match self {
             Self::Start(error) => missing(engine, &error),

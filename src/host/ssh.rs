@@ -26,15 +26,15 @@ const NOISE_BYTES_MAX: u64 = 64 << 10;
 const SEND_MAX: Duration = Duration::from_mins(10);
 
 /// Finds the supervisor, or says that it is wanted and waits for it; then becomes it. In one line and without single
-/// quotes, for any login shell. Input: the working directory (may be empty), the bundle's name, and `go` when it was sent.
+/// quotes, for any login shell. What is made here is private; what tasks make is what the login has it be. Input: the working directory (may be empty), the bundle's name, and `go` when it was sent.
 const BOOT: &str = concat!(
     "exec /bin/sh -c '",
-    "umask 077; IFS= read -r dir; IFS= read -r name; ",
+    "mask=$(umask); umask 077; IFS= read -r dir; IFS= read -r name; ",
     "[ -n \"$dir\" ] || dir=${XDG_CACHE_HOME:-$HOME/.cache}/fleet; ",
     "if ! mkdir -p \"$dir/bin\"; then echo \"fleet-boot 1 error - - $dir\"; exit 1; fi; ",
     "b=$dir/bin/$name; is=have; [ -x \"$b/fleet\" ] || is=want; ",
     "echo \"fleet-boot 1 $is $(uname -s) $(uname -m) $dir\"; ",
-    "if [ $is = want ]; then IFS= read -r go; [ \"$go\" = go ] || exit 0; fi; ",
+    "if [ $is = want ]; then IFS= read -r go; [ \"$go\" = go ] || exit 0; fi; umask $mask; ",
     "if [ -e \"$b/ld.so\" ]; then exec \"$b/ld.so\" --library-path \"$b\" \"$b/fleet\" guard; fi; ",
     "exec \"$b/fleet\" guard'"
 );

@@ -2,6 +2,7 @@
 //! the reports are the others.
 
 use crate::id::{Attempt, TaskId, WorkerId};
+use crate::place::Placement;
 use crate::plan::explain::Reason;
 use crate::policy::retry::Next;
 use crate::protocol::Receipt;
@@ -20,8 +21,8 @@ pub enum Stream {
 pub enum Event<'a> {
     /// The needs of the task are met.
     Queued { task: TaskId },
-    /// Journaled before the process is told to run.
-    Starting { task: TaskId, attempt: Attempt, worker: WorkerId },
+    /// Journaled before the process is told to run. Where there is a choice of workers, with why it was this one.
+    Starting { task: TaskId, attempt: Attempt, worker: WorkerId, placement: Option<&'a Placement> },
     /// The process exists.
     Running { task: TaskId, attempt: Attempt, pid: u32 },
     /// Bytes the task printed. Not journaled: the attempt's log has them.

@@ -18,6 +18,7 @@ use super::event::Event;
 use crate::digest::Digest;
 use crate::id::{Attempt, Id, RunId, TaskId, WorkerId};
 use crate::model::Fleet;
+use crate::place::{Decision, Placement};
 use crate::protocol::{Receipt, TaskResult};
 use crate::time::{Stamp, millis};
 
@@ -92,7 +93,7 @@ impl Encoder {
         out.extend_from_slice(b",\"timestamp\":");
         self.stamp(out, stamp);
         out.extend_from_slice(b",\"state\":");
-        state(out, seq, event, place);
+        state(out, (seq, fleet), event, place);
         out.push(b'}');
     }
 
@@ -120,12 +121,15 @@ impl Encoder {
 }
 
 /// The state and what follows it in an event: from the value of `state` to the end of `extra`.
-fn state(out: &mut Vec<u8>, seq: u64, event: &Event<'_>, place: ReceiptAt) {
+fn state(out: &mut Vec<u8>, (seq, fleet): (u64, &Fleet), event: &Event<'_>, place: ReceiptAt) {
     match *event {
         Event::Queued { .. } => out.extend_from_slice(b"\"queued\""),
-        Event::Starting { attempt, .. } => {
+        Event::Starting { attempt, placement, .. } => {
             out.extend_from_slice(b"\"starting\"");
             extra_attempt(out, attempt);
+            if let Some(placement) = placement {
+                extra_placement(out, placement, fleet);
+            }
             out.push(b'}');
         }
         Event::Running { attempt, pid, .. } => {
@@ -210,6 +214,26 @@ fn outcome(out: &mut Vec<u8>, receipt: &Receipt) {
 fn extra_attempt(out: &mut Vec<u8>, attempt: Attempt) {
     out.extend_from_slice(b",\"extra\":{\"attempt\":");
     number(out, attempt.0.into());
+}
+
+/// Why a task is where it is, and why it is on none of the others.
+fn extra_placement(out: &mut Vec<u8>, placement: &Placement, fleet: &Fleet) {
+    out.extend_from_slice(b",\"placement\":{\"why\":");
+    let why = match placement.decision {
+        Decision::Place(_, because) => because.to_string(),
+        Decision::Wait | Decision::Gone | Decision::Impossible => String::new(),
+    };
+    string(out, &why);
+    out.extend_from_slice(b",\"others\":{");
+    for ((worker, standing), n) in placement.others().zip(0..) {
+        if n > 0 {
+            out.push(b',');
+        }
+        string(out, &fleet.workers[worker].name);
+        out.push(b':');
+        string(out, &standing.to_string());
+    }
+    out.extend_from_slice(b"}}");
 }
 
 /// Appends the receipt with `journal_seq` set to `seq`, whatever it held.

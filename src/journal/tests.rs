@@ -34,7 +34,7 @@ pub(crate) fn write_small_run(run_dir: &Path) {
     for (task, result) in [(ids[0], TaskResult::Pass), (ids[1], TaskResult::Fail)] {
         let receipt = samples::receipt(&fleet.tasks[task].name, result);
         say(Event::Queued { task });
-        say(Event::Starting { task, attempt: Attempt::FIRST, worker });
+        say(Event::Starting { task, attempt: Attempt::FIRST, worker, placement: None });
         say(Event::Running { task, attempt: Attempt::FIRST, pid: 4711 });
         assert_eq!(say(Event::Warning { text: "not journaled" }), 0);
         say(Event::Settled { task, receipt: &receipt });
@@ -373,6 +373,7 @@ fn a_big_run_is_written_in_pieces_that_make_one_line() {
             task: TaskId::from_index(1999),
             attempt: Attempt(3),
             worker: fleet.workers.ids().next().unwrap(),
+            placement: None,
         },
         &fleet,
     );
@@ -486,7 +487,7 @@ fn attempts_that_others_followed_are_remembered() {
     let wait = std::time::Duration::from_millis(1234);
     let events = [
         Event::Queued { task },
-        Event::Starting { task, attempt: Attempt::FIRST, worker },
+        Event::Starting { task, attempt: Attempt::FIRST, worker, placement: None },
         Event::Running { task, attempt: Attempt::FIRST, pid: 4711 },
         Event::Restarted { task, record: &record, next: Next::Retry { attempt: 2, of: 3, wait } },
     ];
@@ -512,7 +513,7 @@ fn attempts_that_others_followed_are_remembered() {
     assert_eq!((&event["restart_count"], &event["extra"]["wait_ms"]), (&1.into(), &1234.into()));
 
     journal.record(START, &Event::Queued { task }, &fleet);
-    journal.record(START, &Event::Starting { task, attempt: Attempt(2), worker }, &fleet);
+    journal.record(START, &Event::Starting { task, attempt: Attempt(2), worker, placement: None }, &fleet);
     journal.write().unwrap();
     let state = fold(dir.path()).unwrap().state.unwrap();
     let build = state.task("build").unwrap();

@@ -239,7 +239,7 @@ impl Sink for Human {
         match happened.event {
             // A late end is told as a warning.
             Event::Queued { .. } | Event::Running { .. } | Event::Late { .. } => return Ok(()),
-            Event::Starting { task, attempt, worker } => {
+            Event::Starting { task, attempt, worker, .. } => {
                 if let Some(live) = &mut self.live {
                     live.starting(task, happened.at);
                 }

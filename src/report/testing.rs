@@ -143,7 +143,7 @@ impl World {
         let (attempt, worker) = (Attempt::FIRST, WorkerId::from_index(0));
         for event in [
             Event::Queued { task },
-            Event::Starting { task, attempt, worker },
+            Event::Starting { task, attempt, worker, placement: None },
             Event::Running { task, attempt, pid: 7 },
         ] {
             self.tell(sink, event).expect("nothing is closed");

@@ -548,7 +548,7 @@ fn an_event_costs_little_when_nothing_of_it_is_shown() {
         let began = std::time::Instant::now();
         for _ in 0..10_000 {
             world.tell(&mut sink, Event::Queued { task }).unwrap();
-            world.tell(&mut sink, Event::Starting { task, attempt, worker }).unwrap();
+            world.tell(&mut sink, Event::Starting { task, attempt, worker, placement: None }).unwrap();
             world.tell(&mut sink, Event::Running { task, attempt, pid: 1 }).unwrap();
             world.tell(&mut sink, Event::Settled { task, receipt: &receipt }).unwrap();
         }
@@ -583,7 +583,7 @@ fn the_display_counts_what_waits_for_another_attempt() {
         200ms other
      [>                       ] 0/2  1 running, 1 to retry  200ms
     ");
-    world.tell(&mut sink, Event::Starting { task, attempt, worker }).unwrap();
+    world.tell(&mut sink, Event::Starting { task, attempt, worker, placement: None }).unwrap();
     world.tick(&mut sink);
     let bar = " [>                       ] 0/2  2 running  200ms";
     assert!(term.contents().ends_with(bar), "{}", term.contents());

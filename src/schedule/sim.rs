@@ -73,6 +73,7 @@ impl Plan {
 
 /// What the world has seen of a task.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that was seen")]
 struct Seen {
     queued: Option<Millis>,
     /// Where it was started last.

@@ -3,9 +3,11 @@
 //! read, `incoming` in pieces from another host · `copy` the one way bytes get from file to file · `beneath` opening files without leaving a folder · `scan` a
 //! task's globs · `walk` globs to files, `ignored` what git ignores · `files` what the workspace holds now, with `stats`
 //! the digests that still hold and `hash` the rest · `outputs` what a task made, kept and put back · `results` earlier
-//! results by fingerprint · `remote` the cache shared with others · `inventory` what the store holds · `check` whether it
+//! results by fingerprint · `remote` the cache shared with others · `aged` files that can be had again ·
+//! `inventory` what the store holds · `check` whether it
 //! is whole · `reach` what records cite of it · `gc` what may go. Knows nothing of tasks or runs beyond their names.
 
+pub mod aged;
 mod ahead;
 pub mod beneath;
 pub mod check;

@@ -12,13 +12,15 @@ use crate::time::Stamp;
 pub const NAME: &str = ".fleet";
 
 /// What holds the lock and is no run: how its name in the lock begins, and the command.
-const UPKEEP: [(&str, &str); 2] = [("gc-", "fleet gc"), ("repair-", "fleet journal repair")];
+const UPKEEP: [(&str, &str); 3] =
+    [("gc-", "fleet gc"), ("repair-", "fleet journal repair"), ("clean-", "fleet workers clean")];
 
 /// What holds a state directory without being a run, in the order of [`UPKEEP`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upkeep {
     Gc,
     Repair,
+    Clean,
 }
 
 /// Longest lock file that is read.

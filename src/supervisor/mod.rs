@@ -2,9 +2,10 @@
 //! up, and leaves none behind.
 //! `frame` what it says to the engine · `serve` the loop · `attempt` one attempt's state and pipes · `spawn` the threads
 //! that start processes · `process` the process table · `sweep` ending what is left · `exits` the exit log ·
-//! `confine` what holds a task, `trial` what could on this machine · `group` control groups · `secrets` values as private files · `owner` what a dead
-//! supervisor left outside of the state directory · `stage` attempts that work on a copy · `guard` the supervisor's parent
-//! where the engine is not · `program` this program, to be started again · `clock` the time that limits count ·
+//! `confine` what holds a task, `trial` what could on this machine · `group` control groups · `secrets` values as
+//! private files · `owner` what a dead supervisor left outside of the state directory · `stage` attempts that work on a
+//! copy · `guard` the supervisor's parent where the engine is not · `program` this program, to be started again ·
+//! `clock` the time that limits count ·
 //! `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.

@@ -128,7 +128,7 @@ fn a_killed_supervisor_takes_only_its_own_worker_with_it() {
         .fails_with(9)
         .result("dies", "fail/transport: lost: its supervisor died")
         .result("lives", "pass")
-        .result("stranded", "fail/transport: every worker that it may run on is lost")
+        .result("stranded", "fail/transport: every worker that it may run on is lost: `one` (its supervisor died)")
         .has_no_file("stranded");
     drop(fleet);
 }

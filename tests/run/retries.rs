@@ -235,7 +235,10 @@ fn a_task_whose_worker_is_lost_is_tried_on_another_or_not_at_all() {
     drop(fleet.run(["run"]).passes().result("t", "pass"));
     assert_eq!(attempts(&fleet, "t", "worker_id"), ["a", "b"]);
     let fleet = Fleet::of(task);
-    fleet.run(["run"]).fails_with(9).result("t", "fail/transport: every worker that it may run on is lost");
+    fleet
+        .run(["run"])
+        .fails_with(9)
+        .result("t", "fail/transport: every worker that it may run on is lost: `local` (its supervisor died)");
     assert_eq!(attempts(&fleet, "t", "cause"), ["lost: its supervisor died"]);
 }
 

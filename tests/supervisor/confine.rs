@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fleet::supervisor::frame::{Confine, EndedBy, Env, Layer, NotStartedCause, Spawn, Streams};
 
-use super::world::{
-    Engine, NOTHING_LEFT_WITHIN, PATIENCE, assert_nothing_left, below, daemons, lines, marked, program, sh,
-};
+use super::world::{Engine, NOTHING_LEFT_WITHIN, assert_nothing_left, below, daemons, lines, marked, program, sh};
 
 /// The layers that this machine has. Where there is CI, all of them.
 pub(super) fn layers() -> Vec<Layer> {
@@ -363,5 +363,32 @@ fn without_a_layer_that_works_it_is_refused() {
     let weak = Confine { read: Some(Vec::new()), ..Confine::default() };
     let (cause, _) = engine.not_started(&Spawn { confine: Some(Box::new(weak)), ..sh("") });
     assert_eq!(cause, NotStartedCause::Request, "reading cannot be held by nothing");
-    let _ = PATIENCE;
+}
+
+/// A folder with the program, its loader and its libraries, as a machine gets that has none of them.
+fn bundle() -> tempfile::TempDir {
+    let exe = env!("CARGO_BIN_EXE_fleet");
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("ldd").arg(exe).output().expect("a C library brings ldd");
+    for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
+        let name = Path::new(word).file_name().unwrap().to_str().unwrap();
+        fs::copy(word, dir.path().join(if name.starts_with("ld-") { "ld.so" } else { name })).unwrap();
+    }
+    fs::copy(exe, dir.path().join("fleet")).unwrap();
+    dir
+}
+
+#[test]
+fn a_program_with_a_loader_of_its_own_holds_tasks_too() {
+    let bundle = bundle();
+    let path = |name: &str| bundle.path().join(name).display().to_string();
+    let words = [path("ld.so"), "--library-path".to_owned(), bundle.path().display().to_string(), path("fleet")];
+    let list = words.clone().map(|word| format!("\"{word}\"")).join(",");
+    let script = format!("FLEET_PROGRAM='[{list}]' exec {} \"$@\"", words.join(" "));
+    for layer in layers() {
+        let mut engine = Engine::start_by(&script);
+        let spawn = held(&engine, layer, sh("echo in; exit 42"));
+        let heard = engine.run(1, &spawn);
+        assert_eq!((heard.text(), heard.exited().code), ("in\n", Some(42)), "{layer:?}");
+    }
 }

@@ -68,7 +68,7 @@ fn much_output_arrives_whole_in_little_memory() {
     let each = 300 * text.len() as u64;
     assert!((2..4).all(|n| engine.heard[&n].exited().output_bytes == each));
     assert_eq!(engine.bytes, 2 * each + text.len() as u64);
-    assert!(engine.supervisor_memory_kib() < 20 << 10, "{} KiB", engine.supervisor_memory_kib());
+    assert!(engine.supervisor_memory_kib() < 8 << 10, "{} KiB", engine.supervisor_memory_kib());
 }
 
 #[test]

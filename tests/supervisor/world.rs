@@ -82,11 +82,15 @@ impl Engine {
 
     /// With a supervisor that has other variables.
     pub(crate) fn start_with(variables: &[(&str, &str)]) -> Self {
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
+        Self::start_by(&format!("{}exec {} \"$@\"", set.concat(), env!("CARGO_BIN_EXE_fleet")))
+    }
+
+    /// With a supervisor that a script starts.
+    pub(crate) fn start_by(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let exe = dir.path().join("fleet");
-        let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}' ")).collect();
-        let script = format!("#!/bin/sh\n{}exec {} \"$@\"\n", set.concat(), env!("CARGO_BIN_EXE_fleet"));
-        fs::write(&exe, script).unwrap();
+        fs::write(&exe, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let options = LinkOptions { exe, ..options(dir.path()) };
         Self::start_as(dir, &options)
@@ -172,10 +176,14 @@ impl Engine {
         (error.cause, error.error)
     }
 
+    /// The most it has held of its own: pages of the program's file are everybody's, and a debug build has many.
     pub(crate) fn supervisor_memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.link.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        field("VmHWM:").saturating_sub(field("RssFile:"))
     }
 }
 

@@ -158,4 +158,23 @@ mod tests {
         assert_eq!(below("/proc", "/", "/self"), Path::new("/proc/self"));
         assert_eq!(below("/proc", "/docker/a", "/outside/b"), Path::new("/proc"));
     }
+
+    #[test]
+    fn the_nearest_group_that_hands_a_controller_down_is_taken() {
+        let mount = tempfile::tempdir().unwrap();
+        let group = mount.path().join("slice/scope");
+        fs::create_dir_all(&group).unwrap();
+        let own = Own { mount: mount.path().to_owned(), group: group.clone() };
+        // A folder takes no write: the kernel refuses it too while there are processes in the group.
+        fs::create_dir(group.join("cgroup.subtree_control")).unwrap();
+        fs::write(mount.path().join("slice/cgroup.subtree_control"), "cpu memory\n").unwrap();
+        assert_eq!(own.parent_for("memory"), Ok(mount.path().join("slice")));
+        fs::remove_dir(group.join("cgroup.subtree_control")).unwrap();
+        fs::write(group.join("cgroup.subtree_control"), "").unwrap();
+        assert_eq!(own.parent_for("memory"), Ok(group.clone()), "it is asked to");
+        assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+memory");
+        let top = Own { mount: mount.path().to_owned(), group: mount.path().to_owned() };
+        fs::create_dir(mount.path().join("cgroup.subtree_control")).unwrap();
+        assert!(top.parent_for("pids").unwrap_err().contains("cannot hand down `pids`"), "never above what is mounted");
+    }
 }

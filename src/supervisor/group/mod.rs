@@ -258,4 +258,38 @@ mod tests {
         assert_eq!((all.len(), &*all[0].1.one[0].value), (1, "66"));
         assert!(settings(Limits::default(), 2).is_empty());
     }
+
+    /// A folder in place of the kernel's, so that both versions are tried on every machine.
+    #[test]
+    fn each_version_is_written_in_its_own_words() {
+        let limits = Limits { cpu_milli: Some(500), memory_bytes: Some(4096), pids: Some(9) };
+        for (version, files) in [
+            (
+                Version::One,
+                "cpu.cfs_period_us=100000 cpu.cfs_quota_us=50000 memory.limit_in_bytes=4096 \
+                memory.memsw.limit_in_bytes=4096 pids.max=9",
+            ),
+            (Version::Two, "cpu.max=50000 100000 memory.max=4096 memory.oom.group=1 memory.swap.max=0 pids.max=9"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let place = Place { folder: dir.path().to_owned(), version };
+            let mut group = Group { controllers: Vec::new(), folders: Vec::new() };
+            for (controller, settings) in settings(limits, 0) {
+                group.add(&place, "one", controller, &settings).unwrap();
+            }
+            let mut written: Vec<_> =
+                fs::read_dir(dir.path().join("one")).unwrap().map(|entry| entry.unwrap()).collect();
+            written.sort_by_key(fs::DirEntry::file_name);
+            let text = |entry: &fs::DirEntry| {
+                format!("{}={}", entry.file_name().display(), fs::read_to_string(entry.path()).unwrap())
+            };
+            assert_eq!(written.iter().map(text).collect::<Vec<_>>().join(" "), files);
+            assert_eq!(group.files(), [dir.path().join("one/cgroup.procs").display().to_string()]);
+            assert_eq!(group.mechanisms().collect::<Vec<_>>(), ["cgroup_cpu", "cgroup_memory", "cgroup_pids"]);
+            assert!(!group.oom_killed());
+            let told = if version == Version::One { "memory.oom_control" } else { "memory.events" };
+            fs::write(dir.path().join("one").join(told), "oom 3\noom_kill 2\n").unwrap();
+            assert!(group.oom_killed());
+        }
+    }
 }

@@ -2,22 +2,16 @@
 //! only a claim: what is laid out for an attempt is hashed on its way, and what is damaged is forgotten and asked for
 //! again. Bounded by size; what was not used for longest goes first.
 
-use std::fs::{self, File, FileTimes, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
-use walkdir::WalkDir;
 
 use super::piece::Piece;
 use crate::digest::{Digest, Hasher};
-
-/// A use is noted once in this time.
-const NOTED_EVERY: Duration = Duration::from_hours(1);
-/// What begins so is a file in the making.
-const UNFINISHED: &str = ".in-";
+use crate::store::aged::UNFINISHED;
 
 #[derive(Debug)]
 pub(super) struct Cache {
@@ -98,45 +92,10 @@ impl Cache {
         fs::set_permissions(from, Permissions::from_mode(0o400))?;
         fs::rename(from, folder.join(hex))
     }
-
-    /// Notes that a file was used.
-    pub(super) fn used(file: &File) {
-        let old = |about: fs::Metadata| about.modified()?.elapsed().map_err(io::Error::other);
-        if file.metadata().and_then(old).is_ok_and(|age| age > NOTED_EVERY) {
-            // Without it the file is only forgotten sooner.
-            let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
-        }
-    }
 }
 
 fn changed() -> io::Error {
     io::Error::other("it was changed while it was sent")
-}
-
-/// Makes the cache fit its bound; says how many bytes went and how many are left.
-pub(super) fn trim(folder: &Path, max: u64) -> (u64, u64) {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
-        let Ok(about) = entry.metadata() else { continue };
-        let used = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let torn = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
-        // Nobody receives one file for that long.
-        if !torn || used.elapsed().is_ok_and(|age| age > NOTED_EVERY) {
-            files.push((used, about.len(), entry.into_path()));
-        }
-    }
-    let mut left: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-    files.sort_unstable();
-    let before = left;
-    for (_, bytes, path) in files {
-        if left <= max {
-            break;
-        }
-        if fs::remove_file(path).is_ok() {
-            left -= bytes;
-        }
-    }
-    (before - left, left)
 }
 
 #[cfg(test)]
@@ -163,22 +122,5 @@ mod tests {
         assert!(matches!(cache.receive(&piece(other, b"oth", false)), Received::Some));
         assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_)));
         assert!(matches!(cache.receive(&piece(other, b"er", true)), Received::Failed(..)));
-    }
-
-    #[test]
-    fn what_was_not_used_for_longest_goes_first() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let mut cache = Cache::open(dir.path().join("cas")).unwrap();
-        for (bytes, age) in [(b"aaaa", 3), (b"bbbb", 2), (b"cccc", 1)] {
-            let digest = Digest::of(bytes);
-            cache.receive(&piece(digest, bytes, true));
-            let file = File::options().read(true).open(cache.path(&digest)).unwrap();
-            let then = SystemTime::now() - Duration::from_hours(age);
-            file.set_times(FileTimes::new().set_modified(then)).unwrap();
-        }
-        Cache::used(&File::open(cache.path(&Digest::of(b"aaaa"))).unwrap());
-        assert_eq!(trim(&cache.folder, 9), (4, 8));
-        assert!(cache.has(&Digest::of(b"aaaa"), 4) && !cache.has(&Digest::of(b"bbbb"), 4));
-        assert_eq!(trim(&cache.folder, 100), (0, 8));
     }
 }

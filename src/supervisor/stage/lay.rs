@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 use crate::store::copy::{self, CopyError};
 use crate::store::outputs;
-use crate::store::{Files, Root, Scan, ScanError};
+use crate::store::{Files, Root, Scan, ScanError, aged};
 use crate::supervisor::frame::{Collect, Collected};
 
 /// The copy, in the attempt's folder.
@@ -89,7 +89,7 @@ fn copy_of(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LayError::Damaged(entry.digest)),
         Err(error) => return Err(failed(error)),
     };
-    Cache::used(&from);
+    aged::note_use(&from);
     let (found, _) = copy(&mut from).map_err(|error| failed(error.into()))?;
     if found != entry.digest {
         // What cannot be removed is found to be damaged again.

@@ -22,7 +22,7 @@ use super::frame::{
 use super::wire::Outbox;
 use crate::digest::Digest;
 use crate::protocol::receipt::OutputRef;
-use crate::store::Root;
+use crate::store::{Root, aged};
 use cache::{Cache, Received};
 use lay::{COPY, Found, LayError, Mark, SCRATCH};
 use piece::{PIECE_BYTES, Piece, Squeeze};
@@ -92,10 +92,14 @@ impl Stages {
     /// `wake` becomes readable when [`Self::carried`] has something to take in.
     pub(super) fn open(place: Place, wake: OwnedFd) -> io::Result<Self> {
         let cache = Cache::open(place.cas())?;
-        let (cas, max) = (place.cas(), place.cache_bytes);
+        let (cas, max, root) = (place.cas(), place.cache_bytes, place.root().to_owned());
         let mut porter = Porter::new(wake);
         porter.put(0, move || {
-            cache::trim(&cas, max);
+            let _ = aged::trim(&cas, max);
+            // Who wants nothing kept wants no programs kept either.
+            if max == 0 {
+                Place::remove_other_programs(&root);
+            }
             Carried::Removed
         })?;
         let (attempts, wanted) = (BTreeMap::new(), HashMap::new());

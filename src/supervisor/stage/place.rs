@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::lay::{private_folder, remove_all};
-use crate::supervisor::frame;
-use crate::supervisor::sweep;
+use crate::supervisor::{frame, program, sweep};
 
 /// How long a supervisor waits for the one before it in the same run to be gone.
 const GONE_MAX: Duration = Duration::from_mins(1);
@@ -47,6 +46,16 @@ impl Place {
         remove_all(&run.join("attempts"));
         private_folder(&run.join("attempts"))?;
         Ok(Self { root, run, cache_bytes: wanted.cache_bytes, _lock: lock })
+    }
+
+    /// Removes the programs of ours that are not the one that runs.
+    pub(super) fn remove_other_programs(root: &Path) {
+        let ours = program::again().ok().and_then(|words| Path::new(words.last()?).parent().map(Path::to_owned));
+        for entry in fs::read_dir(root.join("bin")).into_iter().flatten().flatten() {
+            if ours.as_deref() != Some(&*entry.path()) {
+                remove_all(&entry.path());
+            }
+        }
     }
 
     pub(in crate::supervisor) fn root(&self) -> &Path {

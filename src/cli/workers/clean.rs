@@ -1,0 +1,123 @@
+//! `fleet workers clean`: what fleet keeps with the workers goes: kept files, programs of other builds, what dead
+//! supervisors have left, containers that nobody uses any more.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::super::args::Source;
+use super::super::{Shell, Trouble};
+use super::ready;
+use crate::host::connect::{Connected, Site};
+use crate::host::link::{Alive, FromSupervisor, Link};
+use crate::host::{container, ssh};
+use crate::model::{Container, Host, Ssh, Worker};
+use crate::policy::ExitCode;
+use crate::store::state::Upkeep;
+use crate::store::{Lock, LockError, StateDir};
+use crate::supervisor::frame::{self, Hello, Place};
+use crate::time::clock;
+
+/// How long a worker may take to answer.
+const ANSWER_MAX: Duration = Duration::from_mins(1);
+
+/// Remove what is kept with the workers: files, programs, what crashed runs have left
+#[derive(Args, Debug)]
+pub struct CleanArgs {
+    /// The fleet file
+    #[arg(value_name = "FILE")]
+    pub words: Vec<String>,
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// # Errors
+/// When the fleet file is not right, a run holds the state directory, or the output cannot be written.
+pub(super) fn run(args: &CleanArgs, shell: Shell) -> Result<ExitCode, Trouble> {
+    let ready = ready(&args.words, &args.source, shell)?;
+    let state = StateDir::of(&ready.fleet.workspace);
+    // A run that goes on wants what would be removed.
+    let _lock = if state.path().is_dir() { Some(held(&state)?) } else { None };
+    let mut out = io::stdout().lock();
+    let mut failed = false;
+    for worker in ready.fleet.workers.values() {
+        let done = match &worker.host {
+            Host::Local => local(&state, worker),
+            Host::Ssh(ssh) => behind_ssh(ssh, worker, &state),
+            Host::Container(container) => containers(container, &state),
+        };
+        failed |= done.is_err();
+        let text = done.unwrap_or_else(|error| format!("not cleaned: {error}"));
+        writeln!(out, "{}: {text}", worker.name)?;
+    }
+    Ok(if failed { ExitCode::Infrastructure } else { ExitCode::Passed })
+}
+
+fn held(state: &StateDir) -> Result<Lock, Trouble> {
+    state.lock_for_upkeep(Upkeep::Clean, clock::now()).map_err(|error| {
+        let code = match error {
+            LockError::Locked { .. } => ExitCode::StateBusy,
+            LockError::Io { .. } => ExitCode::NotWritten,
+        };
+        Trouble::Other(code, error.to_string())
+    })
+}
+
+fn local(state: &StateDir, worker: &Worker) -> Result<String, String> {
+    match std::fs::remove_dir_all(state.path().join("workers").join(&worker.name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("nothing is kept".to_owned()),
+        Err(error) => Err(error.to_string()),
+        Ok(()) => Ok("removed the files that were kept for its sandbox".to_owned()),
+    }
+}
+
+fn behind_ssh(ssh: &Ssh, worker: &Worker, state: &StateDir) -> Result<String, String> {
+    let site = Site {
+        exe: std::env::current_exe().map_err(|error| error.to_string())?,
+        run: "clean".to_owned(),
+        worker: worker.name.clone(),
+        state_dir: state.path().to_owned(),
+    };
+    let connected = ssh::connect(ssh, &site).map_err(|error| error.to_string())?;
+    let root = connected.root.clone();
+    greet_and_leave(connected, worker)?;
+    Ok(format!("removed kept files and programs of other builds from {root}"))
+}
+
+/// A supervisor that may keep nothing removes what there is.
+fn greet_and_leave(connected: Connected, worker: &Worker) -> Result<(), String> {
+    let said = connected.said.clone();
+    let hello = Hello {
+        version: frame::VERSION,
+        run: "clean".to_owned(),
+        state_dir: String::new(),
+        exit_log: String::new(),
+        place: Some(Place { root: connected.root, worker: worker.name.clone(), lease_ms: 0, cache_bytes: 0 }),
+    };
+    let mut link = Link::new(connected.pipes, &hello).map_err(|error| error.to_string())?;
+    let deadline = Instant::now() + ANSWER_MAX;
+    let mut answer = None;
+    while answer.is_none() {
+        if Instant::now() >= deadline {
+            return Err("no answer".to_owned());
+        }
+        let alive = link.receive(&mut |frame| {
+            if let FromSupervisor::Welcome(welcome) = frame {
+                answer = Some(welcome.error);
+            }
+        });
+        if !matches!(alive, Ok(Alive::Alive)) && answer.is_none() {
+            return Err(format!("its connection ended: {}", said.text()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = link.close(Duration::ZERO, &mut |_| {});
+    answer.flatten().map_or(Ok(()), Err)
+}
+
+fn containers(container: &Container, state: &StateDir) -> Result<String, String> {
+    let left = container::remove_left(container.engine, state.path()).map_err(|error| error.to_string())?;
+    let programs = container::remove_programs(container.engine).map_err(|error| error.to_string())?;
+    Ok(format!("removed {} containers and {programs} volumes of ours", left.len()))
+}

@@ -1,0 +1,94 @@
+//! A host of some kind: how workers on it are declared, and what a caller of `fleet` needs to reach it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use super::behaviour::Kind;
+use super::hosts::Missing;
+use super::hosts::containers::{Containers, Engine};
+use super::hosts::net::Machine;
+use super::hosts::ssh::Sshd;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Column {
+    pub(crate) kind: Kind,
+    /// What processes of this column have among their arguments.
+    pub(crate) mark: String,
+    host: Host,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Host {
+    Local,
+    Ssh(&'static Sshd),
+    Container(&'static Containers),
+}
+
+impl Column {
+    pub(crate) fn of(kind: Kind) -> Result<Self, Missing> {
+        let host = match kind {
+            Kind::Local => Host::Local,
+            Kind::Ssh => Host::Ssh(Sshd::shared()?),
+            Kind::Docker => Host::Container(Engine::Docker.shared()?),
+            Kind::Podman => Host::Container(Engine::Podman.shared()?),
+        };
+        Ok(Self { kind, mark: format!("alike-{}-{}", std::process::id(), kind.name()), host })
+    }
+
+    /// Two workers, `one` and `two`, each with a place of its own on the same host.
+    pub(crate) fn workers(&self) -> String {
+        let mut text = String::new();
+        for (name, slots) in [("one", 4), ("two", 3)] {
+            let host = match self.host {
+                Host::Local => r#""local""#.to_owned(),
+                Host::Ssh(sshd) => sshd.host(name),
+                Host::Container(containers) => containers.host(),
+            };
+            let _ = write!(text, "[workers.{name}]\nhost = {host}\nslots = {slots}\n{}", self.trust());
+        }
+        text
+    }
+
+    /// A worker behind ssh whose files are on the small disk of a machine.
+    pub(crate) fn small() -> Result<(String, &'static Machine), Missing> {
+        static SMALL: OnceLock<Result<Machine, Missing>> = OnceLock::new();
+        let machine = SMALL.get_or_init(Machine::start).as_ref().map_err(Clone::clone)?;
+        Ok((format!("[workers.small]\nhost = {}\n", machine.host_in(machine.fact("small_directory"))), machine))
+    }
+
+    /// A worker on a host of this kind that is not there.
+    pub(crate) fn nobody(&self) -> String {
+        let host = match self.host {
+            Host::Local => unreachable!("this machine is there"),
+            // Nothing listens on the port of the discard service.
+            Host::Ssh(sshd) => sshd.host("nobody").replace(&format!("port = {}", sshd.port()), "port = 9"),
+            Host::Container(containers) => {
+                containers.host().replace(containers.image(), &format!("sha256:{}", "0".repeat(64)))
+            }
+        };
+        format!("[workers.nobody]\nhost = {host}\n{}", self.trust())
+    }
+
+    /// A worker whose key is not the one that its host has, the key that is expected, and the one that is offered.
+    pub(crate) fn wrong_key(&self) -> Option<(String, String, String)> {
+        let Host::Ssh(sshd) = self.host else { return None };
+        let (own, other) = (sshd.fact("host_fingerprint"), sshd.fact("other_fingerprint"));
+        let host = sshd.host("wrong").replace(own, other);
+        Some((format!("[workers.wrong]\nhost = {host}\n"), other.to_owned(), own.to_owned()))
+    }
+
+    /// What a container must be told so that its tasks are not those of a sandbox.
+    fn trust(&self) -> &'static str {
+        if matches!(self.host, Host::Container(_)) { "trust = \"local\"\n" } else { "" }
+    }
+
+    /// Beside what every caller has.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let path = std::env::var_os("PATH").expect("tests have a PATH");
+        match self.host {
+            Host::Local | Host::Ssh(_) => Vec::new(),
+            Host::Container(containers) => containers.variables(&path),
+        }
+    }
+}
