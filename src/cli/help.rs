@@ -140,6 +140,7 @@ mod tests {
       gc        Remove old runs, and what no record cites any more
 
     More:
+      doctor    Try what this machine can do: sandbox, limits, other programs
       schema    Print the JSON Schema of a fleet file
       help      Show the first page, the page of a command, or the exit codes
 

@@ -54,7 +54,7 @@ pub(super) fn host(host: &Host) -> Value {
     }
 }
 
-fn grant(grant: &Grant) -> Value {
+pub(super) fn grant(grant: &Grant) -> Value {
     let Grant { capability, scope, reason } = grant;
     json!({ "capability": capability.to_string(), "scope": scope, "reason": reason })
 }

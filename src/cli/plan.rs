@@ -10,16 +10,17 @@ use super::affected::AffectedArgs;
 use super::args::Source;
 use super::fields::{self, FIELDS};
 use super::load::{self, Ready};
-use super::places::{Field, SECURITY_FIELDS, WORKER_FIELDS};
+use super::places::{Field, SECURITY_FIELDS, WORKER_FIELDS, grant};
 use super::{Shell, Trouble, explain};
 use crate::engine::reuse::{Foreseen, Rules, foresee};
 use crate::graph::EdgeKind;
 use crate::id::TaskId;
-use crate::model::{Action, Security, Worker};
+use crate::model::{Action, Grant, Security, Worker};
 use crate::plan::{self, Places, Plan, Step, What, Why};
 use crate::policy::ExitCode;
 use crate::report::Paint;
 use crate::report::color::Color;
+use crate::report::reasons;
 use crate::spec::{Origin, Seg};
 use crate::store::StateDir;
 
@@ -62,7 +63,9 @@ pub fn show(ready: &Ready, rules: Rules, as_json: bool, paint: Paint, out: &mut 
         .map_err(|_| io::Error::other("a task of the plan has no worker"))?;
     let state = StateDir::of(&ready.fleet.workspace);
     let foreseen = foresee(&ready.fleet, &ready.graph, &ready.selection, &state, rules, false)?;
-    let page = Page { ready, plan: &plan, foreseen: &foreseen };
+    let grants = ready.fleet.policies.security.as_deref().map_or(&[][..], |security| &security.grants);
+    let grants = grants.iter().map(|grant| (grant, Box::new(grant.covers()) as Covers<'_>)).collect();
+    let page = Page { ready, plan: &plan, foreseen: &foreseen, grants };
     if as_json { page.json(out) } else { page.human(paint, out) }
 }
 
@@ -70,7 +73,11 @@ struct Page<'a> {
     ready: &'a Ready,
     plan: &'a Plan,
     foreseen: &'a Foreseen,
+    grants: Vec<(&'a Grant, Covers<'a>)>,
 }
+
+/// Whether a grant is for a task, by its name and its base.
+type Covers<'a> = Box<dyn Fn(&str, &str) -> bool + 'a>;
 
 /// Widest column of names; a longer name pushes its own line only.
 const NAME_WIDTH_MAX: usize = 32;
@@ -111,6 +118,10 @@ impl Page<'_> {
             if let Some(outlook) = &self.foreseen.outlooks[step.task] {
                 writeln!(out, "{:indent$}{}", "", explain::brief(outlook))?;
             }
+            for Grant { capability, reason, .. } in self.granted(step.task) {
+                let text = format!("granted {capability}: {reason}");
+                writeln!(out, "{:indent$}{}", "", reasons::line(&text))?;
+            }
         }
         if self.plan.critical_path.len() > 1 {
             let path: Vec<&str> = self.plan.critical_path.iter().map(|task| self.name(*task)).collect();
@@ -124,6 +135,13 @@ impl Page<'_> {
 
     fn name(&self, task: TaskId) -> &str {
         &self.ready.fleet.tasks[task].name
+    }
+
+    /// What the task may do beyond the trust of its worker.
+    fn granted(&self, task: TaskId) -> impl Iterator<Item = &Grant> {
+        let task = &self.ready.fleet.tasks[task];
+        let covering = self.grants.iter().filter(|(_, covers)| covers(&task.name, &task.base));
+        covering.map(|(grant, _)| *grant)
     }
 
     fn place(&self, step: &Step) -> String {
@@ -297,6 +315,7 @@ impl Page<'_> {
             "task": task.name, "base": task.base, "what": what, "why": why,
             "after": after.collect::<Value>(), "workers": workers,
             "level": step.level, "rank": step.rank, "critical": step.critical,
+            "grants": self.granted(id).map(grant).collect::<Value>(),
             "fields": values.collect::<Map<_, _>>(),
         });
         if let Some(affected) = &self.ready.affected {

@@ -556,6 +556,10 @@ impl Engine<'_> {
             (Some(EndedBy::Stop | EndedBy::Kill | EndedBy::Shutdown), _) => {
                 How::Killed { why: "its supervisor was told to leave" }
             }
+            (None, Some(_)) if exited.oom_killed => {
+                let limits = task.limits.as_deref();
+                How::OutOfMemory { limit_bytes: limits.and_then(|limits| limits.memory_bytes).unwrap_or_default() }
+            }
             (None, Some(signal)) => How::Signaled { signal },
             (None, None) => How::Lost { why: "the supervisor reported neither exit code nor signal" },
         };

@@ -8,8 +8,9 @@ use super::environment::Environments;
 use super::resume::Earlier;
 use super::reuse::{Reuse, Standing};
 use super::{EXITS, Job};
-use crate::host::local;
+use crate::host::{container, local};
 use crate::id::RunId;
+use crate::model::{ContainerEngine, Host};
 use crate::store::{Ahead, Root};
 
 /// Engine and supervisor of a run can be killed together; what they ran is ended by the next run, which is us. Returns
@@ -22,10 +23,27 @@ pub(super) fn end_what_is_left_of(job: &Job<'_>, run: &RunId) -> Vec<String> {
     if !swept.ended.is_empty() {
         told.push(format!("run {run} was killed; ended what it left running: {}", swept.ended.join(", ")));
     }
+    told.extend(remove_containers(job));
     if !swept.clean {
         told.push(format!("run {run} was killed, and some of its processes could not be ended"));
     }
     told
+}
+
+/// A container ends with the run that started it. One that did not, because its machine lost power, is removed here.
+fn remove_containers(job: &Job<'_>) -> Option<String> {
+    let mut engines: Vec<ContainerEngine> = Vec::new();
+    for worker in job.fleet.workers.values() {
+        if let Host::Container(container) = &worker.host
+            && !engines.contains(&container.engine)
+        {
+            engines.push(container.engine);
+        }
+    }
+    // An engine that does not answer is told when something is to run there.
+    let left = engines.into_iter().filter_map(|engine| container::remove_left(engine, job.state.path()).ok());
+    let left: Vec<String> = left.flatten().collect();
+    (!left.is_empty()).then(|| format!("removed containers that were left: {}", left.join(", ")))
 }
 
 /// What a run stands on when it begins.

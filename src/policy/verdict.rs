@@ -45,6 +45,10 @@ pub enum How<'a> {
     Signaled {
         signal: i32,
     },
+    /// The kernel ended it because it took more memory than its `limits` allow.
+    OutOfMemory {
+        limit_bytes: u64,
+    },
     TimedOut {
         which: TimeLimit,
         limit: Duration,
@@ -116,6 +120,7 @@ pub enum Reason {
     Lost { why: Box<str> },
     Killed { why: Box<str> },
     Signaled { signal: i32 },
+    OutOfMemory { limit_bytes: u64 },
     TimedOut { which: TimeLimit, limit: Duration },
     Interrupted,
     FailFast { failed: Box<str> },
@@ -143,6 +148,10 @@ pub fn verdict(ended: &Ended<'_>) -> Verdict {
         How::Lost { why } => transport(Reason::Lost { why: why.into() }),
         How::Killed { why } => transport(Reason::Killed { why: why.into() }),
         How::Signaled { signal } => transport(Reason::Signaled { signal }),
+        // Its own bound, so its own fault, as a budget would be.
+        How::OutOfMemory { limit_bytes } => {
+            unjudged(TaskResult::Fail, Some(FailureKind::Task), Reason::OutOfMemory { limit_bytes })
+        }
         How::TimedOut { which, limit } => unjudged(TaskResult::Timeout, None, Reason::TimedOut { which, limit }),
         How::Cancelled { by } => unjudged(TaskResult::Skip, None, by.into()),
         How::Exited { code } => judge(ended, code),
@@ -285,6 +294,9 @@ impl fmt::Display for Reason {
             Self::NotStarted { error } => write!(f, "could not be started: {error}"),
             Self::Lost { why } => write!(f, "lost: {why}"),
             Self::Killed { why } => write!(f, "killed: {why}"),
+            Self::OutOfMemory { limit_bytes } => {
+                write!(f, "took more memory than its limit of {} MiB", limit_bytes.div_ceil(1 << 20))
+            }
             Self::Signaled { signal } => write!(f, "ended by {} without an exit code", signal_name(*signal)),
             Self::TimedOut { which: TimeLimit::Wall, limit } => {
                 write!(f, "ran longer than its timeout of {}", written(*limit))

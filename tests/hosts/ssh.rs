@@ -34,6 +34,7 @@ impl Sshd {
             let port = free_port();
             match Keeper::start("ssh.sh", &[OsStr::new(&port.to_string()), OsStr::new(variables)]) {
                 Ok(keeper) => return Ok(Self { keeper, port }),
+                Err(error) if error.contains("cannot log in") => return Err(error),
                 Err(error) => why = error,
             }
         }

@@ -61,6 +61,10 @@ for key in host other; do
   printf '[127.0.0.1]:%s %s\n' "$port" "$(cut -d' ' -f1,2 "$state/$key.pub")" > "$state/known_hosts.$key"
   tell "${key}_fingerprint" "$(ssh-keygen -lf "$state/$key.pub" | cut -d' ' -f2)"
 done
+# An account without a shell is let in nowhere.
+ssh -F /dev/null -o BatchMode=yes -o GlobalKnownHostsFile=/dev/null -o "UserKnownHostsFile=$state/known_hosts.host" \
+  -i "$state/user" -p "$port" 127.0.0.1 true < /dev/null 2> "$state/why" ||
+  fail "$(id -un) cannot log in to this machine by ssh: $(cat "$state/why")"
 mkdir "$state/work"
 tell user "$(id -un)"
 tell identity "$state/user"

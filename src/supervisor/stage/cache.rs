@@ -56,7 +56,7 @@ impl Cache {
     pub(super) fn receive(&mut self, piece: &Piece<'_>) -> Received {
         let mut incoming =
             self.incoming.take().filter(|incoming| incoming.digest == piece.digest).unwrap_or_else(|| {
-                let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder);
+                let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder).map_err(plain);
                 Incoming { digest: piece.digest, hasher: Hasher::default(), file }
             });
         incoming.hasher.update(&piece.bytes);
@@ -92,6 +92,12 @@ impl Cache {
         fs::set_permissions(from, Permissions::from_mode(0o400))?;
         fs::rename(from, folder.join(hex))
     }
+}
+
+/// What the system said, without the name of a temporary file that tells nobody anything.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source()).and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 fn changed() -> io::Error {

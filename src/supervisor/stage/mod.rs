@@ -350,9 +350,9 @@ impl Stages {
         self.porter.is_idle() && self.outgoing.is_empty()
     }
 
-    /// Removes the folders of all attempts; for when no process lives any more.
+    /// Removes everything of this run; for when no process lives any more.
     pub(super) fn leave(&self) {
-        lay::remove_all(&self.place.attempts());
+        lay::remove_all(self.place.state());
     }
 }
 

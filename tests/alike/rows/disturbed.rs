@@ -49,7 +49,10 @@ pub(super) const ROWS: &[Behaviour] = &[
         let Some(stage) = on_a_small_disk(column, tasks)? else { return Ok(()) };
         let seen = stage.file("big", noise(8 << 20)).run(&["run", "a"]);
         seen.exits(9)?;
-        seen.task("a")?.ends_like("fail/transport: ", "No space left on device (os error 28)").map(drop)
+        let task =
+            seen.task("a")?.ends_like("fail/transport: could not be started: `big` could not be staged: ", "")?;
+        let cause = task.text("/cause")?;
+        holds(&format!("it does not say so: {cause}"), cause.contains("No space left on device"))
     })
     .not_on(NO_SMALL_DISK),
     alone("a task that fills its disk", |column| {

@@ -209,6 +209,17 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
 }
 
 #[test]
+fn the_plan_says_what_is_granted_and_why() {
+    insta::assert_snapshot!(shown(|ready, out| plan::show(ready, Rules::default(), false, Paint::OFF, out)), @"
+    places: 1 step on 3 workers
+    1* build  any worker  requested
+       make
+       run because it declares no `inputs`
+       granted write:dist/**: leaves what it built
+    ");
+}
+
+#[test]
 fn a_request_for_more_trust_than_the_policy_gives_says_so() {
     insta::assert_snapshot!(wrong(r#"name = "x"
 version = 1

@@ -203,6 +203,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "level": 0,
           "rank": 2,
           "critical": true,
+          "grants": [],
           "fields": {
             "description": "\"Compile everything\" file fleet.toml:9:1",
             "run": "[\"cargo\",\"build\",\"--message-format\",\"short style\"] file fleet.toml:10:1",
@@ -282,6 +283,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "level": 1,
           "rank": 1,
           "critical": true,
+          "grants": [],
           "fields": {
             "description": "null default",
             "run": "[\"./target/app\",\"--self-test\"] file fleet.toml:24:1",
@@ -357,6 +359,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "level": 1,
           "rank": 0,
           "critical": false,
+          "grants": [],
           "fields": {
             "description": "null default",
             "run": "[\"./collect.sh\"] file fleet.toml:37:1",
