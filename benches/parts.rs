@@ -19,6 +19,7 @@ use fleet::graph::select::{self, Selection};
 use fleet::id::{Attempt, IdMap, RunId, TaskId};
 use fleet::journal::{Event, Journal};
 use fleet::model::Fleet;
+use fleet::policy::mask::{Masker, Masks};
 use fleet::protocol::receipt::{Receipt, Score, TaskResult, Usage};
 use fleet::schedule::{Action, Candidates, Input, Item, Need, Part, Scheduler, Work};
 use fleet::spec::{self, Facts, FileId, Syntax};
@@ -304,4 +305,32 @@ fn digest(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(found.files.len()))
         .counter(BytesCount::new(found.files.len() * (16 << 10)))
         .bench(|| scan::digest_files(&root, &found.files).expect("the files are there"));
+}
+
+/// What a task prints: lines of a log, none of which holds a secret.
+fn printed() -> String {
+    let mut text = String::new();
+    for line in 0..200_000 {
+        let _ = writeln!(
+            text,
+            "[{line:>8}] compiling module_{} of crate_{} with opt-level={}",
+            line % 97,
+            line % 13,
+            line % 4
+        );
+    }
+    text
+}
+
+/// Masking output without a hit, in pieces as pipes give them, by the number of secrets.
+#[divan::bench(args = [1, 4, 16], sample_count = 20)]
+fn mask(bencher: Bencher<'_, '_>, secrets: u32) {
+    let values: Vec<String> = (0..secrets).map(|n| Digest::of(&n.to_le_bytes()).hex()[..40].to_owned()).collect();
+    let masks = Masks::new(values.iter().map(|value| ("KEY", value.as_str())));
+    let text = printed();
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| {
+        let mut masker = Masker::default();
+        let sent: usize = text.as_bytes().chunks(64 << 10).map(|piece| masker.push(&masks, piece).len()).sum();
+        sent + masker.finish(&masks).len()
+    });
 }

@@ -15,6 +15,7 @@
 //! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
 //!   tools miss
 //! - `resume` a run that was cut short goes on · `rerun` a run is done again
+//! - `secrets` values that get where they should and nowhere else
 //! - `retries` several attempts of a task · `tail` what a running task has printed so far
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
 //!
@@ -45,6 +46,7 @@ mod run {
     mod resume;
     mod retries;
     mod reuse;
+    mod secrets;
     mod sharing;
     mod signals;
     mod support;

@@ -142,9 +142,15 @@ impl Key {
 /// The digest of all that a fleet file means: equal for files that differ in nothing but words and comments.
 #[must_use]
 pub fn digest(fleet: &Fleet, graph: &Graph) -> Digest {
+    Digest::of(&bytes(fleet, graph))
+}
+
+/// All that a fleet file means.
+#[must_use]
+pub fn bytes(fleet: &Fleet, graph: &Graph) -> Vec<u8> {
     let mut plan = Vec::new();
     fleet::put(fleet, graph, &mut plan);
-    Digest::of(&plan)
+    plan
 }
 
 /// The program that runs, so that no other build reads what it wrote: its version, and the file it was started from. Its

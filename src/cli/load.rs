@@ -80,6 +80,12 @@ impl Ready {
         self.digest.unwrap_or_else(|| kept::digest(&self.fleet, &self.graph))
     }
 
+    /// All that the fleet file means, as bytes in which every text stands as it is.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        kept::bytes(&self.fleet, &self.graph)
+    }
+
     /// Whether the file was read for this, and the plan not kept yet.
     #[must_use]
     pub fn is_unkept(&self) -> bool {
@@ -259,7 +265,12 @@ fn plan(request: &spec::Request) -> Result<Plan, (Vec<Problem>, SourceMap)> {
     }
     let spec::Loaded { fleet, map, looks } = spec::load(request).map_err(|failure| (failure.problems, failure.map))?;
     match check(&fleet, &map) {
-        Ok(graph) => Ok(Plan { fleet, graph, digest: None, map: Some(map), unkept: key.map(|key| (key, looks)) }),
+        Ok(graph) => {
+            // What `--set` says may be the value of a secret, and nobody has asked for the values yet.
+            let may_hold = !request.set.is_empty() && fleet.tasks.values().any(|task| !task.secrets.is_empty());
+            let unkept = key.filter(|_| !may_hold).map(|key| (key, looks));
+            Ok(Plan { fleet, graph, digest: None, map: Some(map), unkept })
+        }
         Err(problems) => Err((problems, map)),
     }
 }

@@ -235,8 +235,12 @@ impl Mistakes<'_> {
         let own = [Seg::key("workers"), Seg::key(&worker.name)];
         let mut labels: Vec<Label> = Vec::new();
         labels.extend(self.label(&asked, "asked for here".into()));
+        if no.lacks.iter().any(|lack| matches!(lack, Lack::Secrets { .. })) {
+            let secrets = [Seg::key("tasks"), Seg::key(&task.base), Seg::key("secrets")];
+            labels.extend(self.label(&secrets, "what it asks to know".into()));
+        }
         labels.extend(self.label(&own, format!("the nearest, lacks {}", all_of(&lacks))));
-        let declared = labels.len() == 2;
+        let declared = self.map.place(&own).is_some();
         // Nobody has more than `max_trust`, so a worker with more would be no help.
         let most = self.fleet.policies.security.as_deref().map(|security| security.max_trust);
         let bounded =

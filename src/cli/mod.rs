@@ -32,6 +32,7 @@ pub mod rerun;
 pub mod resume;
 pub mod run;
 pub mod schema;
+mod secrets;
 mod show;
 pub mod status;
 pub mod workers;

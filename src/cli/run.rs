@@ -11,7 +11,7 @@ use super::affected::AffectedArgs;
 use super::args::{Misuse, Source, choose, sort_out};
 use super::load::{self, Ready};
 use super::show::{self, ShowArgs};
-use super::{Shell, Trouble, audit, plan, records};
+use super::{Shell, Trouble, audit, plan, records, secrets};
 use crate::engine::outcome::Outcome;
 use crate::engine::reuse::{self, Forced};
 use crate::engine::{self, Job, Options, Resumes, RunError};
@@ -144,6 +144,8 @@ pub(super) fn carry_out(
     (mut sinks, drains): (Sinks, Vec<Drain>),
     tell: impl FnOnce(&Job<'_>, &Outcome) -> io::Result<()>,
 ) -> Result<ExitCode, Trouble> {
+    // Before anything of this run is on the disk.
+    let secrets = secrets::of(&ready, &asked.request)?;
     let state = StateDir::of(&ready.fleet.workspace);
     // If it cannot be made, the run says so.
     if state.create().is_ok() {
@@ -155,7 +157,7 @@ pub(super) fn carry_out(
     let Asked { options, request, resumes, stands, ahead } = asked;
     let state = &state;
     let (fleet, selection) = (Arc::new(fleet), &selection);
-    let job = Job { fleet, graph: &graph, selection, options, state, request, resumes, stands };
+    let job = Job { fleet, graph: &graph, selection, options, state, request, resumes, stands, secrets };
     let ended = engine::run(&job, ahead, &mut sinks);
     let written = show::all_written(drains);
     if let Ok(outcome) = &ended {

@@ -13,15 +13,16 @@ use super::preflight;
 use super::receipts::{self, Told};
 use super::resume::Recorded;
 use super::reuse::{self, Answer, Looked};
+use super::secrets::Maskers;
 use super::sink::Running;
 use super::staged::{self, Staging};
 use super::writes::Snapshot;
-use super::{Engine, GRACE, stream};
+use super::{Engine, GRACE};
 use crate::digest::Digest;
 use crate::host::connect::{Connected, Unreachable};
 use crate::host::container::Image;
 use crate::id::{Attempt, TaskId, WorkerId};
-use crate::journal::{Event, LogWriter, Stream};
+use crate::journal::{Event, LogWriter};
 use crate::model::Task;
 use crate::place::Placement;
 use crate::plan::fingerprint::digest_of_outputs;
@@ -63,7 +64,9 @@ pub(super) struct Flight {
     /// Tasks that ran at any time while it did; kept only when its writes are checked.
     pub beside: Vec<TaskId>,
     /// Goes into the log before the next output.
-    heading: Option<String>,
+    pub heading: Option<String>,
+    /// What may be the beginning of a secret's value and waits for what follows; only in a run with secrets.
+    pub maskers: Option<Box<Maskers>>,
     /// Why it is on this worker, until it is told.
     placement: Option<Box<Placement>>,
     stop: Option<StopCause>,
@@ -131,6 +134,7 @@ impl Flight {
             before: None,
             beside: Vec::new(),
             heading: None,
+            maskers: None,
             placement: None,
             stop: None,
             phase: Phase::Preparing,
@@ -154,6 +158,21 @@ impl Flight {
     /// Whether its own process runs, as far as we were told.
     pub(super) fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running)
+    }
+
+    /// What scorers look at of what its process prints, or of what the program of a scorer does.
+    pub(super) fn capture(&mut self, from: frame::Stream, bytes: &[u8]) {
+        if let Phase::Commanding { ends, .. } = &mut self.phase {
+            if let (Some(end), frame::Stream::Stdout) = (ends.last_mut(), from) {
+                let room = (SCORE_BYTES_MAX + 1).saturating_sub(end.stdout.len());
+                end.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            return;
+        }
+        match from {
+            frame::Stream::Stdout => self.stdout.push(bytes),
+            frame::Stream::Stderr => self.stderr.push(bytes),
+        }
     }
 
     /// As a person sees it who asks what runs.
@@ -334,34 +353,8 @@ impl Engine<'_> {
         self.tell(Input::Running(task));
     }
 
-    pub(super) fn output(&mut self, n: u32, from: frame::Stream, bytes: &[u8]) {
-        let run_dir = self.run_dir();
-        let Some(flight) = self.flights.get_mut(&n) else { return };
-        let (task, attempt) = (flight.task, flight.attempt);
-        if let Phase::Commanding { ends, .. } = &mut flight.phase {
-            if let (Some(end), frame::Stream::Stdout) = (ends.last_mut(), from) {
-                let room = (SCORE_BYTES_MAX + 1).saturating_sub(end.stdout.len());
-                end.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            }
-        } else {
-            match from {
-                frame::Stream::Stdout => flight.stdout.push(bytes),
-                frame::Stream::Stderr => flight.stderr.push(bytes),
-            }
-        }
-        let name = &self.view.fleet.tasks[task].name;
-        let log = flight.log.get_or_insert_with(|| LogWriter::new(run_dir, name, attempt));
-        // What a scorer's program prints is the reason for its judgement, and stands behind what it judged.
-        let heading = flight.heading.take();
-        let written = heading.map_or(Ok(()), |heading| log.push(heading.as_bytes())).and_then(|()| log.push(bytes));
-        if let Err(error) = written {
-            self.disk_lost(&format!("a log cannot be written: {error}"));
-        }
-        let stream: Stream = stream(from);
-        self.emit(Event::Output { task, attempt, stream, bytes });
-    }
-
     pub(super) fn not_started(&mut self, n: u32, error: &str) {
+        self.printed_all(n);
         let Some(flight) = self.flights.get_mut(&n) else { return };
         match &mut flight.phase {
             Phase::Commanding { ends, .. } => {
@@ -378,6 +371,7 @@ impl Engine<'_> {
     }
 
     pub(super) fn exited(&mut self, n: u32, exited: Exited) {
+        self.printed_all(n);
         if let Some(error) = &exited.exit_log_error {
             // The exit is on no record of the supervisor's, so nothing new may rely on there being one.
             self.disk_lost(&format!("the exit log cannot be written: {error}"));
@@ -523,6 +517,8 @@ impl Engine<'_> {
             before: flight.before.take(),
             looked: flight.looked.clone(),
             beside: std::mem::take(&mut flight.beside),
+            masks: self.masks.clone(),
+            refused: flight.staging.as_mut().map(|staging| std::mem::take(&mut staging.refused)).unwrap_or_default(),
             sets: flight.staging.as_mut().map(|staging| std::mem::take(&mut staging.sets)),
             scored_folder: staged::scored_folder(self.view.run_dir, &self.view.fleet.tasks[id], flight.attempt),
         };
@@ -582,6 +578,7 @@ impl Engine<'_> {
 
     /// The one end of every attempt: verdict, receipt, record, and on to the scheduler.
     fn finish(&mut self, n: u32, how: How<'_>, exited: Option<&Exited>, mut judged: Judged) {
+        self.printed_all(n);
         let Some(mut flight) = self.flights.remove(&n) else { return };
         self.in_flight.remove(&flight.task);
         let fleet = Arc::clone(&self.job.fleet);

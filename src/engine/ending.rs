@@ -68,7 +68,7 @@ impl Engine<'_> {
             self.exit = self.exit.or_worse(ExitCode::NotWritten);
             self.warn(&format!("the store cannot be synced: {error}"));
         }
-        if let Err(error) = self.reuse.close() {
+        if let Err(error) = self.reuse.close(self.masks.as_deref()) {
             self.cache_lost("results cannot be kept for reuse", &error);
         }
     }

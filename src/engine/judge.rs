@@ -1,18 +1,21 @@
 //! The stage after a process: its scorers, its outputs, its artifacts. A job on the pool, except for the task that has
 //! nothing but its exit code.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::attempt::Capture;
+use super::clean::{self, Source};
 use super::reuse::{Ground, Looked};
 use super::staged::{self, Set};
 use super::writes::{self, Snapshot};
+use crate::digest::Digest;
 use crate::id::TaskId;
 use crate::model::{Fleet, Task};
 use crate::plan::fingerprint::Part;
+use crate::policy::mask::Masks;
 use crate::policy::verdict::{FaultKind, FileFault};
 use crate::protocol::receipt::{ArtifactRef, OutputRef, ScorerRecord};
 use crate::scorer::{self, Captured, CommandEnd, Evidence};
@@ -29,6 +32,10 @@ pub(super) struct Request {
     pub beside: Vec<TaskId>,
     /// What the task depended on when it began, when its result may be reused.
     pub looked: Option<Arc<Looked>>,
+    /// What nothing that is kept may hold.
+    pub masks: Option<Arc<Masks>>,
+    /// What came of an attempt elsewhere and was not kept, with the key of the secret in it.
+    pub refused: HashMap<Digest, Box<str>>,
     /// What came back of an attempt that worked on a copy.
     pub sets: Option<Vec<Set>>,
     /// Where its scorers find what they read of it.
@@ -111,9 +118,13 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
         return judge_staged(task, sets, places, request);
     }
     let mut judged = Judged { records: scored(scorer::scorers_of(task), places.root(), request), ..Judged::default() };
-    artifacts(task, places, &mut judged);
+    let masks = request.masks.as_deref();
+    artifacts(task, places, masks, &mut judged);
     if let Err(error) = outputs(task, &places.ground.files, &mut judged) {
         judged.fault(FaultKind::Unreadable, format!("its outputs cannot be read: {error}"));
+    }
+    if let Some(masks) = masks {
+        judged.files.extend(clean::outputs(places.root(), masks, &judged.outputs));
     }
     if task.writable_paths.is_some() && request.before.is_none() {
         let why = "what it wrote cannot be checked: the run was cut short";
@@ -133,6 +144,14 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
 /// The same for an attempt that worked on a copy: by what came back of it, and by nothing that lies in the workspace.
 fn judge_staged(task: &Task, sets: &[Set], places: &Places<'_>, request: &Request) -> Judged {
     let mut judged = Judged::default();
+    let clean;
+    let sets = match request.masks.as_deref() {
+        None => sets,
+        Some(masks) => {
+            (clean, judged.files) = clean::sets(task, sets, places.store, (masks, &request.refused));
+            &clean
+        }
+    };
     match staged::lay_for_scorers(task, sets, places.store, &request.scored_folder) {
         Ok(root) => {
             let root = root.as_ref().unwrap_or(places.root());
@@ -173,7 +192,7 @@ fn outputs(task: &Task, files: &Files, judged: &mut Judged) -> Result<(), ScanEr
 }
 
 /// Keeps what is declared. What cannot be read is the task's fault; what cannot be kept is ours.
-fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
+fn artifacts(task: &Task, places: &Places<'_>, masks: Option<&Masks>, judged: &mut Judged) {
     for artifact in &task.artifacts {
         let found = match Scan::new(std::slice::from_ref(&artifact.path)).and_then(|scan| scan.expand(places.root())) {
             Ok(found) => found,
@@ -187,13 +206,20 @@ fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
         }
         for path in found.files {
             let mut source = match places.root().read(Path::new(&*path)) {
-                Ok(file) => Source { file, error: None },
+                Ok(file) => Source::new(file, masks),
                 Err(error) => {
                     judged.fault(FaultKind::Unreadable, format!("its artifact `{path}` cannot be read: {error}"));
                     continue;
                 }
             };
-            match (places.store.put_file(&mut source), source.error) {
+            let named = masks.and_then(|masks| masks.find(path.as_bytes()));
+            let refused = || Err(io::ErrorKind::InvalidData.into());
+            let put = if named.is_some() { refused() } else { places.store.put_file(&mut source) };
+            match (put, source.error) {
+                _ if named.or(source.secret).is_some() => {
+                    let key = named.or(source.secret).unwrap_or_default();
+                    judged.fault(FaultKind::Secret, clean::holds("artifact", &path, key));
+                }
                 (Ok(put), _) => judged.artifacts.push(ArtifactRef {
                     kind: artifact.kind.clone(),
                     path,
@@ -207,22 +233,6 @@ fn artifacts(task: &Task, places: &Places<'_>, judged: &mut Judged) {
                 (Err(error), None) => judged.error = Some(format!("the artifact `{path}` cannot be kept: {error}")),
             }
         }
-    }
-}
-
-/// A file that remembers its own error, to tell it from the store's.
-struct Source {
-    file: File,
-    error: Option<io::Error>,
-}
-
-impl Read for Source {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.error = Some(io::Error::new(error.kind(), error.to_string()));
-            }
-        })
     }
 }
 

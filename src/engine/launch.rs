@@ -130,6 +130,7 @@ pub(super) fn spawn(
     spawn.streams = if split { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = task.timeout.map(millis);
     spawn.idle_timeout_ms = task.idle_timeout.map(millis);
+    engine.give_secrets(id, worker, &mut spawn)?;
     Ok(spawn)
 }
 
@@ -145,6 +146,12 @@ pub(super) fn traced(
 ) -> Result<(Spawn, Argv), Refused> {
     let argv = spawn.argv.iter().map(|word| word.as_str().into()).collect();
     if let Some(audit) = engine.job.options.audit.as_ref().filter(|audit| audit.task == id) {
+        if engine.masks.is_some() {
+            // The tracer writes down the paths that processes use, and nothing masks those.
+            return Err(Refused(
+                "it cannot be traced in a run with secrets: a trace might hold their values".to_owned(),
+            ));
+        }
         let wrapped = audit.wrap(engine.run_dir(), &engine.view.fleet.tasks[id], attempt, &mut spawn);
         wrapped.map_err(|error| Refused(format!("its trace cannot be written: {error}")))?;
     }
@@ -163,6 +170,7 @@ pub(super) fn scorer_spawn(
     spawn.streams = if command.score_from_stdout { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = Some(millis(command.timeout));
     spawn.label = format!("{}/{}", spawn.label, command.scorer);
+    spawn.unnamed = engine.masks.is_some();
     Ok(spawn)
 }
 
@@ -195,6 +203,11 @@ fn process(
         return Err(Refused(format!("the program `{}` {place}", argv[0])));
     };
     argv[0] = text(&program)?;
+    if common.confine.as_ref().is_some_and(|confine| confine.private.is_some()) {
+        // The supervisor makes the attempt's own folder in it.
+        let made = std::fs::create_dir_all(engine.run_dir().join("attempts"));
+        made.map_err(|error| Refused(format!("the folder of attempts cannot be made: {error}")))?;
+    }
     Ok(Spawn { argv, cwd: text(&cwd)?, ..common })
 }
 

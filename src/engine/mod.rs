@@ -2,12 +2,13 @@
 //!
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
-//! - `attempt` from placed to settled · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
+//! - `attempt` from placed to settled · `output` what it prints · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `placed` why a task is on which worker · `lane` the connections to them · `staged` attempts that work on a copy · `trust` what a task may
-//! - `judge` the stage after a process: scorers, outputs, artifacts · `writes` what it may have written · `again` what
+//! - `judge` the stage after a process: scorers, outputs, artifacts · `clean` what of them may be kept · `writes` what it may have written · `again` what
 //!   follows an attempt
 //! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
 //! - `reuse` whether an earlier result holds · `reused` results from run to run · `uploads` to the shared cache · `audit` what a traced task read
+//! - `secrets` what tasks may know, and how it is kept out of everything else
 //! - `written` what goes out, and what if it cannot · `ending` how a run ends
 //! - `receipts` the account of it · `sink` who is told of it · `outcome` what the run came to
 //!
@@ -17,6 +18,7 @@
 mod again;
 mod attempt;
 pub mod audit;
+mod clean;
 mod ending;
 mod environment;
 mod grounds;
@@ -25,12 +27,14 @@ mod judge;
 mod lane;
 mod launch;
 pub mod outcome;
+mod output;
 mod placed;
 mod preflight;
 mod receipts;
 mod resume;
 pub mod reuse;
 mod reused;
+pub mod secrets;
 mod signal;
 pub mod sink;
 mod sitting;
@@ -56,6 +60,7 @@ use crate::id::{Attempt, IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, FLEET_VERSION, Journal, ReadError, Stream};
 use crate::model::Fleet;
 use crate::policy::ExitCode;
+use crate::policy::mask::Masks;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::AttemptRecord;
 use crate::protocol::run::RunRequest;
@@ -109,6 +114,8 @@ pub struct Job<'a> {
     pub resumes: Option<Resumes>,
     /// What passed in the run that this one does again, and is not to be run as long as its outputs are there.
     pub stands: Vec<(TaskId, Receipt)>,
+    /// What its tasks may know; `None` when they ask for nothing.
+    pub secrets: Option<secrets::Secrets>,
 }
 
 /// A run that was cut short.
@@ -220,7 +227,7 @@ struct Engine<'a> {
     next_lane: LaneId,
     reach: IdMap<WorkerId, Reach>,
     /// Files on their way back, by lane.
-    incoming: staged::Receiving,
+    incoming: staged::AllReceiving,
     /// Lanes that are being ended.
     closing: Vec<std::thread::JoinHandle<()>>,
     inbox: Inbox<Finished>,
@@ -230,6 +237,8 @@ struct Engine<'a> {
     environments: Environments,
     root: Arc<Root>,
     store: Option<Arc<Store>>,
+    /// `None` in a run without secrets, which pays nothing for those of others.
+    masks: Option<Arc<Masks>>,
     receipts: Receipts,
     reuse: Reuse,
     uploads: Uploads,
@@ -285,7 +294,7 @@ impl<'a> Engine<'a> {
             lanes: BTreeMap::new(),
             next_lane: 0,
             reach: IdMap::from(reach),
-            incoming: staged::Receiving::new(),
+            incoming: staged::AllReceiving::new(),
             closing: Vec::new(),
             inbox: Inbox::new()?,
             ready: Ready::default(),
@@ -294,6 +303,7 @@ impl<'a> Engine<'a> {
             environments,
             root,
             store: None,
+            masks: job.secrets.as_ref().map(|secrets| Arc::clone(secrets.masks())),
             receipts: Receipts::of(view.run, fleet, FLEET_VERSION, receipts::mechanisms),
             reuse,
             uploads: Uploads::default(),

@@ -1,14 +1,15 @@
 //! What has to be there before a task can start: `required_files`, `required_env`, `tools`. Asked before each attempt,
-//! and of all tasks at once by `fleet check --preflight`.
+//! and of all tasks at once by `fleet check --preflight`, which looks for their secrets too.
 
 use std::io;
 use std::path::Path;
 
 use super::environment::{Environments, Variables};
 use super::launch::{cwd, search_path};
+use super::secrets::value_of;
 use crate::id::TaskId;
 use crate::model::task::is_glob;
-use crate::model::{Fleet, Host, Task, Worker};
+use crate::model::{Fleet, Host, SecretSource, SecretUse, Task, Worker};
 use crate::store::Root;
 use crate::store::scan::{Scan, ScanError};
 
@@ -32,9 +33,20 @@ pub fn preflight(fleet: &Fleet) -> io::Result<Vec<(TaskId, Lacking)>> {
     let (mut environments, _) = Environments::capture(std::env::vars_os(), Variables::new());
     let mut found = Vec::new();
     for (id, task) in fleet.tasks.iter().filter(|(_, task)| task.unwanted.is_none()) {
-        found.extend(lacking(fleet, task, &root, &mut environments).into_iter().map(|lacking| (id, lacking)));
+        let lacking = lacking(fleet, task, &root, &mut environments);
+        found.extend(lacking.into_iter().chain(secrets(fleet, task)).map(|lacking| (id, lacking)));
     }
     Ok(found)
+}
+
+/// Secrets that cannot be had. A program is not asked: it may want to talk to a person.
+fn secrets(fleet: &Fleet, task: &Task) -> Vec<Lacking> {
+    let asked = task.secrets.iter().enumerate().filter(|(_, one)| one.source != SecretSource::Command);
+    let lacking = |(index, one): (usize, &SecretUse)| {
+        let why = value_of(fleet, one, &[]).err()?;
+        Some(Lacking { field: "secrets", index, why: format!("its secret `{}` cannot be had: {why}", one.key) })
+    };
+    asked.filter_map(lacking).collect()
 }
 
 /// All that one task lacks, not only the first.

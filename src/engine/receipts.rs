@@ -96,7 +96,7 @@ impl Engine<'_> {
                 output_bytes: exited.output_bytes,
             });
         }
-        receipt
+        self.without_secrets(receipt)
     }
 
     /// A task whose earlier result holds.
@@ -109,7 +109,7 @@ impl Engine<'_> {
         receipt.inputs_digest = entry.inputs_digest;
         receipt.fingerprint = never_reusable(task).is_none().then_some(entry.fingerprint);
         receipt.outputs = entry.outputs;
-        receipt
+        self.without_secrets(receipt)
     }
 
     /// A task that was settled without an attempt.
@@ -122,7 +122,7 @@ impl Engine<'_> {
             SkipCause::NoWorker => format!("{}: {}", why_skipped(fleet, task, cause), self.all_lost(id)),
             _ => why_skipped(fleet, task, cause),
         });
-        receipt
+        self.without_secrets(receipt)
     }
 }
 

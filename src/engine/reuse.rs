@@ -25,6 +25,7 @@ use crate::model::{Fleet, Host, Task, Worker};
 use crate::place;
 use crate::plan::explain::{self, Last, Reason};
 use crate::plan::fingerprint::{self, Facts, Kind};
+use crate::policy::mask::Masks;
 use crate::protocol::Receipt;
 use crate::protocol::receipt::{ArtifactRef, OutputRef, ReusedFrom, TaskResult};
 use crate::store::outputs::{self, RestoreError};
@@ -273,12 +274,12 @@ impl Reuse {
     }
 
     /// Leaves everything as the next run wants to find it.
-    pub(super) fn close(&self) -> io::Result<()> {
+    pub(super) fn close(&self, masks: Option<&Masks>) -> io::Result<()> {
         self.results_mut(|results| {
             results.write()?;
             results.compact()
         })?;
-        self.ground.files.save()
+        self.ground.files.save_without(|path| masks.is_some_and(|masks| masks.find(path.as_bytes()).is_some()))
     }
 
     fn results_mut<T>(&self, what: impl FnOnce(&mut Results) -> T) -> T {

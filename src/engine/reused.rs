@@ -74,7 +74,7 @@ impl Engine<'_> {
             task: receipt.task_id.clone(),
             fingerprint,
             result: receipt.result,
-            why_not: kept.why_not.map(Box::from),
+            why_not: kept.why_not.map(|why| self.masked(why).into()),
             at: receipt.completed_at,
             run: receipt.run_id.as_ref().into(),
             seq,
@@ -89,7 +89,11 @@ impl Engine<'_> {
         if entry.is_reusable() {
             self.share(&entry, receipt);
         }
-        let parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
+        let mut parts = kept.parts.unwrap_or_else(|| looked.parts(self.task(id)));
+        if let Some(masks) = &self.masks {
+            // A file may have any name.
+            parts.retain(|part| [&part.name, &part.shown].iter().all(|text| masks.find(text.as_bytes()).is_none()));
+        }
         if let Err(error) = self.reuse.add(&entry, &parts) {
             self.cache_lost("results cannot be kept for reuse", &error);
         }

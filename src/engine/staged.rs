@@ -1,7 +1,7 @@
 //! Attempts that work on a copy: what they start from, what comes back, and judging by what came back and by nothing that
 //! happens to lie in the workspace.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::id::TaskId;
 use crate::journal::log;
 use crate::model::{Fleet, Task};
 use crate::plan::fingerprint::{Kind, own_files, scored_files};
+use crate::policy::mask::Seeker;
 use crate::policy::verdict::FaultKind;
 use crate::protocol::receipt::{ArtifactRef, EntryKind, Mode, OutputRef};
 use crate::store::{Files, Incoming, Root, Scan, ScanError, Store, outputs};
@@ -31,6 +32,8 @@ pub(super) struct Staging {
     pub sets: Vec<Set>,
     /// The attempt has ended, and these are on their way.
     pub missing: HashSet<Digest>,
+    /// What holds a secret and was not received, with its key.
+    pub refused: HashMap<Digest, Box<str>>,
     pub exited: Option<Box<Exited>>,
 }
 
@@ -39,6 +42,8 @@ pub(super) struct Staging {
 pub(super) struct Set {
     pub entries: Vec<OutputRef>,
     pub unmatched: Vec<usize>,
+    /// Something of it was left out, because it holds a secret.
+    pub refused: bool,
     pub error: Option<String>,
 }
 
@@ -46,7 +51,8 @@ pub(super) struct Set {
 pub(super) fn staged(task: &Task) -> Staged {
     let artifacts = task.artifacts.iter().map(|artifact| artifact.path.to_string());
     let files = artifacts.chain(scored(task)).collect();
-    Staged { scratch: task.scratch, collect: Some(Collect { outputs: strings(&task.outputs), files }) }
+    let collect = Some(Collect { outputs: strings(&task.outputs), files });
+    Staged { scratch: task.scratch, collect, discard: !task.secrets.is_empty() }
 }
 
 fn strings(list: &[Box<str>]) -> Vec<String> {
@@ -190,9 +196,10 @@ impl Engine<'_> {
             return;
         };
         let digest = piece.digest;
-        let whole = match self.take_piece(lane, &piece) {
-            Ok(None) => return,
-            Ok(Some(whole)) => whole,
+        let (whole, refused) = match self.take_piece(lane, &piece) {
+            Ok(Received::Part) => return,
+            Ok(Received::Whole(whole)) => (whole, None),
+            Ok(Received::Refused(key)) => (true, Some(key)),
             Err(error) => return self.disk_lost(&format!("what comes back cannot be kept: {error}")),
         };
         let waiting: Vec<u32> = self
@@ -204,6 +211,7 @@ impl Engine<'_> {
         for n in waiting {
             let Some(staging) = self.flights.get_mut(&n).and_then(|flight| flight.staging.as_mut()) else { continue };
             staging.missing.remove(&digest);
+            staging.refused.extend(refused.clone().map(|key| (digest, key)));
             if !whole {
                 let mut entries = staging.sets.iter().flat_map(|set| &set.entries);
                 let path = entries.find(|entry| entry.digest == digest).map_or("", |entry| &*entry.path);
@@ -219,24 +227,49 @@ impl Engine<'_> {
         }
     }
 
-    /// `None` while more is to come; then whether it is what it was said to be.
-    fn take_piece(&mut self, lane: LaneId, piece: &Piece<'_>) -> io::Result<Option<bool>> {
+    fn take_piece(&mut self, lane: LaneId, piece: &Piece<'_>) -> io::Result<Received> {
         let store = self.store()?;
-        let mut incoming = match self.incoming.remove(&lane) {
-            Some((digest, incoming)) if digest == piece.digest => incoming,
-            _ => store.incoming()?,
+        let mut receiving = match self.incoming.remove(&lane) {
+            Some((digest, receiving)) if digest == piece.digest => receiving,
+            _ => Receiving::File(store.incoming()?, Seeker::default()),
         };
-        incoming.add(&piece.bytes)?;
-        if piece.last {
-            return incoming.finish(&store, &piece.digest).map(Some);
+        if let (Receiving::File(_, seeker), Some(masks)) = (&mut receiving, &self.masks)
+            && let Some(key) = seeker.push(masks, &piece.bytes)
+        {
+            // What is on the disk of it goes with it, and the rest never gets there.
+            receiving = Receiving::Refused(key.into());
         }
-        self.incoming.insert(lane, (piece.digest, incoming));
-        Ok(None)
+        if let Receiving::File(incoming, _) = &mut receiving {
+            incoming.add(&piece.bytes)?;
+        }
+        match receiving {
+            receiving if !piece.last => {
+                self.incoming.insert(lane, (piece.digest, receiving));
+                Ok(Received::Part)
+            }
+            Receiving::File(incoming, _) => incoming.finish(&store, &piece.digest).map(Received::Whole),
+            Receiving::Refused(key) => Ok(Received::Refused(key)),
+        }
     }
 }
 
 /// Files that are being received, one of each lane at a time.
-pub(super) type Receiving = std::collections::HashMap<LaneId, (Digest, Incoming)>;
+pub(super) type AllReceiving = HashMap<LaneId, (Digest, Receiving)>;
+
+pub(super) enum Receiving {
+    File(Incoming, Seeker),
+    /// It holds the secret of this key.
+    Refused(Box<str>),
+}
+
+/// What has come of a file.
+enum Received {
+    Part,
+    /// All of it, and whether it is what it was said to be.
+    Whole(bool),
+    /// All of it, and nothing was kept.
+    Refused(Box<str>),
+}
 
 /// The folder with what scorers read of an attempt.
 pub(super) fn scored_folder(run_dir: &Path, task: &Task, attempt: crate::id::Attempt) -> std::path::PathBuf {
@@ -276,7 +309,7 @@ pub(super) fn take_in(task: &Task, sets: &[Set], places: &Places<'_>, judged: &m
         judged.outputs.clone_from(&made.entries);
     }
     for (artifact, set) in task.artifacts.iter().zip(sets.get(1..).unwrap_or_default()) {
-        if set.entries.is_empty() && set.error.is_none() && artifact.required {
+        if set.entries.is_empty() && set.error.is_none() && !set.refused && artifact.required {
             judged.fault(FaultKind::MissingArtifact, &*artifact.path);
         }
         put_back(&set.entries, places, judged);

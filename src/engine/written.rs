@@ -13,6 +13,13 @@ use crate::time::{Millis, Stamp, millis};
 impl Engine<'_> {
     /// Records what happened, then shows it. Returns its place in the journal.
     pub(super) fn emit(&mut self, event: Event<'_>) -> u64 {
+        match self.masks.clone() {
+            None => self.tell_of(event),
+            Some(masks) => self.emit_masked(&masks, event),
+        }
+    }
+
+    pub(super) fn tell_of(&mut self, event: Event<'_>) -> u64 {
         let stamp = self.stamp();
         let seq = self.journal.as_mut().map_or(0, |journal| journal.record(stamp, &event, self.view.fleet));
         self.show(seq, stamp, event);

@@ -2,7 +2,7 @@
 //! pipes.
 //! `link` our end of them · `local` a child of ours · `ssh` a machine of the user's ssh, `host_key` who it is ·
 //! `container` one of an engine's command line · `connect` what those two have in common · `bundle` this program for
-//! another host · `strace` reading a trace.
+//! another host · `secret` where values of secrets come from · `strace` reading a trace.
 
 pub mod bundle;
 pub mod connect;
@@ -10,5 +10,6 @@ pub mod container;
 pub mod host_key;
 pub mod link;
 pub mod local;
+pub mod secret;
 pub mod ssh;
 pub mod strace;

@@ -9,6 +9,7 @@ pub use choose::{Because, Decision, Health, Known, Load, Placement, Standing, de
 
 use crate::id::{TaskId, WorkerId};
 use crate::model::{Fleet, Trust, Worker, WorkerRequest};
+use crate::policy::grants::{SECRETS_FROM, may_have_secrets};
 
 /// One thing a worker does not have and a task asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub enum Lack {
         /// Its own, where the policy's `max_trust` leaves it less.
         own: Option<Trust>,
     },
+    /// The task has secrets, and this trust may have none without a grant.
+    Secrets {
+        has: Trust,
+    },
 }
 
 /// No worker has all that a task asks for.
@@ -46,11 +51,17 @@ pub struct Impossible {
 /// # Errors
 /// When there is none: the nearest, and all it lacks.
 pub fn candidates(fleet: &Fleet, task: TaskId) -> Result<Vec<WorkerId>, Impossible> {
-    let Some(request) = &fleet.tasks[task].worker else { return Ok(fleet.workers.ids().collect()) };
+    let task = &fleet.tasks[task];
+    if task.worker.is_none() && task.secrets.is_empty() {
+        return Ok(fleet.workers.ids().collect());
+    }
     let mut fitting = Vec::new();
     let mut nearest: Option<Impossible> = None;
     for (id, worker) in fleet.workers.iter() {
-        let lacks = lacks(worker, request);
+        let mut lacks = task.worker.as_deref().map(|request| lacks(worker, request)).unwrap_or_default();
+        if !task.secrets.is_empty() && !may_have_secrets(fleet, task, worker.trust) {
+            lacks.push(Lack::Secrets { has: worker.trust });
+        }
         if lacks.is_empty() {
             fitting.push(id);
             continue;
@@ -115,6 +126,9 @@ impl fmt::Display for Lack {
             Self::Trust { wanted, has, own: Some(own) } => {
                 write!(f, "the trust {wanted} (it has {own}, of which `max_trust` leaves {has})")
             }
+            Self::Secrets { has } => {
+                write!(f, "the trust {SECRETS_FROM} or a grant, to be given secrets (it has {has})")
+            }
         }
     }
 }
@@ -124,6 +138,7 @@ mod tests {
     use super::*;
     use crate::graph::testing::{fleet, id, worker};
     use crate::id::Id as _;
+    use crate::model::{Delivery, SecretSource, SecretUse};
 
     fn request(change: impl FnOnce(&mut WorkerRequest)) -> WorkerRequest {
         let mut request = WorkerRequest::default();
@@ -154,6 +169,19 @@ mod tests {
         assert_eq!(asking(|r| r.capabilities.push("cargo".into())), Ok(vec![1]));
         assert_eq!(asking(|r| r.trust = Some(Trust::Sandbox)), Ok(vec![0, 1, 2]));
         assert_eq!(asking(|r| r.trust = Some(Trust::RemoteVerified)), Ok(vec![2]));
+    }
+
+    #[test]
+    fn secrets_go_to_no_sandbox() {
+        let secret = SecretUse { key: "K".into(), source: SecretSource::Env, delivery: Delivery::Env("K".into()) };
+        let mut fleet = fleet(&["t"]).with(0, |task| task.secrets = Box::new([secret]));
+        let mut sandbox = worker("sandbox", 1);
+        sandbox.trust = Trust::Sandbox;
+        fleet.workers = vec![sandbox.clone(), worker("here", 1)].into();
+        assert_eq!(candidates(&fleet, id(0)).map(|workers| workers[0].index()), Ok(1));
+        fleet.workers = vec![sandbox].into();
+        let no = candidates(&fleet, id(0)).unwrap_err();
+        assert_eq!(no.lacks, [Lack::Secrets { has: Trust::Sandbox }]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::digest::{Digest, Hasher};
 use crate::graph::affected::takes;
 use crate::model::scorer::Source;
-use crate::model::{Action, Repeat, Scorer, ScorerRule, Task};
+use crate::model::{Action, Delivery, Repeat, Scorer, ScorerRule, SecretUse, Task};
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 
 /// Goes up when the walk changes its meaning; no older result is reused then.
@@ -46,10 +46,12 @@ pub enum Kind {
     Repeat = 15,
     /// The images of the containers it may run in.
     Image = 16,
+    /// A secret by its key, and where it comes from and how; never by its value.
+    Secret = 17,
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Command,
         Self::Program,
         Self::Workdir,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Scored,
         Self::Repeat,
         Self::Image,
+        Self::Secret,
     ];
 
     /// In explanations and JSON.
@@ -88,6 +91,7 @@ impl Kind {
             Self::Scored => "scored_file",
             Self::Repeat => "repeat",
             Self::Image => "image",
+            Self::Secret => "secret",
         }
     }
 
@@ -246,6 +250,9 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
         // It decides the verdict. `retry` does not: a pass is a pass, at whatever attempt.
         text(Kind::Repeat, "", &format!("{quorum} of {runs}"));
     }
+    for (name, source) in secrets(task) {
+        text(Kind::Secret, &name, source);
+    }
     for (axis, value) in &task.matrix {
         text(Kind::Matrix, axis, value);
     }
@@ -289,6 +296,17 @@ fn walk(task: &Task, facts: &Facts<'_>, visit: &mut impl FnMut(Kind, &str, Diges
     for (name, made) in facts.needs {
         visit(Kind::Need, name, *made, "");
     }
+}
+
+/// Each by its key and how it is delivered, with its source; in whatever order the task lists them.
+fn secrets(task: &Task) -> Vec<(String, &'static str)> {
+    let named = |SecretUse { key, source, delivery }: &SecretUse| match delivery {
+        Delivery::File(name) => (format!("{key} as file:{name}"), source.name()),
+        Delivery::Env(name) => (format!("{key} as env:{name}"), source.name()),
+    };
+    let mut secrets: Vec<(String, &str)> = task.secrets.iter().map(named).collect();
+    secrets.sort_unstable();
+    secrets
 }
 
 fn command(action: &Action) -> String {

@@ -121,7 +121,7 @@ pub fn tie(seed: u64, task: TaskId) -> u32 {
 /// # Errors
 /// When no worker can take the task.
 pub fn places(fleet: &Fleet, task: TaskId) -> Result<Places, Impossible> {
-    if fleet.tasks[task].worker.is_none() {
+    if fleet.tasks[task].worker.is_none() && fleet.tasks[task].secrets.is_empty() {
         return Ok(Places::Any);
     }
     place::candidates(fleet, task).map(|workers| Places::Only(workers.into()))

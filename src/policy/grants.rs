@@ -4,7 +4,7 @@ use std::path::Path;
 
 use globset::Glob;
 
-use crate::model::{Capability, Fleet, Grant, Task};
+use crate::model::{Capability, Fleet, Grant, Task, Trust};
 
 /// The grants that are for a task: by its name, its base name, or a glob of either.
 #[must_use]
@@ -26,6 +26,15 @@ pub fn secrets(fleet: &Fleet, task: &Task) -> bool {
     of(fleet, task).iter().any(|grant| matches!(grant.capability, Capability::Secrets | Capability::Release))
 }
 
+/// The least trust that may have secrets without a grant.
+pub const SECRETS_FROM: Trust = Trust::Local;
+
+/// Whether a task may have its secrets on a worker of this trust.
+#[must_use]
+pub fn may_have_secrets(fleet: &Fleet, task: &Task, trust: Trust) -> bool {
+    trust >= SECRETS_FROM || secrets(fleet, task)
+}
+
 /// The folder or file that a grant to write opens: what stands before the first wildcard.
 #[must_use]
 pub fn written_folder(workspace: &Path, glob: &str) -> String {
@@ -38,6 +47,26 @@ pub fn written_folder(workspace: &Path, glob: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::testing::{fleet, id};
+    use crate::model::Security;
+
+    #[test]
+    fn secrets_are_for_local_trust_and_for_whom_they_are_granted() {
+        let mut fleet = fleet(&["deploy:eu"]);
+        let task = fleet.tasks[id(0)].clone();
+        assert!(!may_have_secrets(&fleet, &task, Trust::Sandbox));
+        for (capability, scope, sandboxed) in [
+            (Capability::Secrets, "deploy:eu", true),
+            (Capability::Release, "deploy:*", true),
+            (Capability::Secrets, "build", false),
+            (Capability::Network, "deploy:eu", false),
+        ] {
+            let grants = vec![Grant { capability, scope: scope.into(), reason: "a test".into() }];
+            fleet.policies.security = Some(Box::new(Security { grants, ..Security::plain() }));
+            assert_eq!(may_have_secrets(&fleet, &task, Trust::Sandbox), sandboxed, "{scope}");
+            assert!(may_have_secrets(&fleet, &task, Trust::Local));
+        }
+    }
 
     #[test]
     fn a_grant_to_write_opens_what_stands_before_the_first_wildcard() {

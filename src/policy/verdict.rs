@@ -97,6 +97,8 @@ pub enum FaultKind {
     Unreadable,
     /// Written outside the task's `writable_paths`.
     StrayWrite,
+    /// A file that is kept holds the value of a secret; `path` says which and whose.
+    Secret,
 }
 
 /// What an attempt comes to.
@@ -318,7 +320,7 @@ impl fmt::Display for Reason {
             Self::File { kind: FaultKind::MissingArtifact, path } => {
                 write!(f, "required artifact `{path}` is missing")
             }
-            Self::File { kind: FaultKind::Unreadable, path } => f.write_str(path),
+            Self::File { kind: FaultKind::Unreadable | FaultKind::Secret, path } => f.write_str(path),
             Self::File { kind: FaultKind::MissingOutput, path } => write!(f, "required output `{path}` is missing"),
             Self::File { kind: FaultKind::StrayWrite, path } => {
                 write!(f, "`{path}` was written, which is outside its writable_paths")

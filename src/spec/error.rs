@@ -5,6 +5,7 @@ mod cache;
 mod draft;
 mod place;
 mod retry;
+mod secret;
 mod text;
 
 use std::ops::Range;
@@ -398,6 +399,36 @@ pub enum SpecError {
         runs: u32,
         at: Place,
         runs_at: Place,
+    },
+
+    // ── secrets ──
+    SecretKey {
+        at: Place,
+    },
+    SecretDelivery {
+        at: Place,
+        word: String,
+        near: Option<String>,
+    },
+    SecretVariable {
+        task: String,
+        variable: String,
+        first: Place,
+        again: Place,
+    },
+    SecretNotAllowed {
+        task: String,
+        key: String,
+        at: Place,
+        list_at: Option<Place>,
+        near: Option<String>,
+    },
+    SecretCommand {
+        at: Place,
+    },
+    LiteralSecret {
+        what: &'static str,
+        at: Place,
     },
 
     // ── the shared cache ──

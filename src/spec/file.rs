@@ -16,7 +16,8 @@ pub use super::shape::{
 };
 use super::shape::{lenient, shapes};
 pub use super::words::{
-    Accept, CommandScore, HostWord, OnUnknownRaw, RemoteMode, RetryWord, SandboxWord, ShellRaw, StreamRaw, TrustRaw,
+    Accept, CommandScore, HostWord, OnUnknownRaw, RemoteMode, RetryWord, SandboxWord, SecretSourceRaw, ShellRaw,
+    StreamRaw, TrustRaw,
 };
 
 /// Keys of the format that this version refuses as not supported yet, by the table they belong to (the serde name of
@@ -50,7 +51,7 @@ pub const NOT_YET: &[(&str, &[&str])] = &[
             "on_failure",
         ],
     ),
-    ("Task", &["agent", "instructions", "budget", "secrets", "alerts"]),
+    ("Task", &["agent", "instructions", "budget", "alerts"]),
     ("When", &["changed"]),
     ("Policies", &["budget", "alerts"]),
 ];
@@ -124,11 +125,13 @@ macro_rules! scorers {
 }
 
 mod places;
+mod secrets;
 
 pub use places::{
     ContainerRaw, GrantRaw, HostRaw, HostTable, LimitsRaw, LocalRaw, PoliciesRaw, SecurityRaw, SshRaw, WorkerRaw,
     WorkerRequestRaw,
 };
+pub use secrets::{SecretRaw, SecretTable};
 
 written! {
     /// A fleet file: tasks, the workers that may run them, the scorers that judge them, the policies that bound them.
@@ -273,6 +276,8 @@ written! {
             always: bool,
             /// Tasks that run once after this one's final failure.
             on_failure: Box<List<Text>>,
+            /// What an attempt may know, by reference: keys, or tables.
+            secrets: Box<List<SecretRaw>>,
             /// What it asks of a worker.
             worker: Box<WorkerRequestRaw>,
             /// What an attempt may take of the machine; as much as there is unless said.

@@ -6,12 +6,14 @@
 //!
 //! Trees are dropped once a fleet is resolved, since a run never asks for a place, and read again when one is asked for.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::error::Place;
+use super::literal;
 use super::source::{Syntax, parse};
 use super::tree::{FileId, Node, Seg, Tree, Value};
 
@@ -26,6 +28,8 @@ pub struct Source {
     pub text: Arc<str>,
     pub syntax: Syntax,
     tree: OnceLock<Option<Tree>>,
+    /// The text as it may be shown, where that is another.
+    shown: OnceLock<Option<String>>,
     /// Where each line begins.
     lines: OnceLock<Vec<usize>>,
 }
@@ -54,7 +58,17 @@ pub enum Origin {
 impl Source {
     #[must_use]
     pub fn new(path: PathBuf, name: String, text: Arc<str>, syntax: Syntax) -> Self {
-        Self { path, name, text, syntax, tree: OnceLock::new(), lines: OnceLock::new() }
+        Self { path, name, text, syntax, tree: OnceLock::new(), shown: OnceLock::new(), lines: OnceLock::new() }
+    }
+
+    /// The text with no credential in it, byte for byte where it was.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        let blotted = || match literal::blotted(&self.text) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(shown) => Some(shown),
+        };
+        self.shown.get_or_init(blotted).as_deref().unwrap_or(&self.text)
     }
 
     /// The line and the column of an offset, both counted from 1, the column in characters.

@@ -4,11 +4,11 @@
 //! it, and `schema` publishes those types.
 //!
 //! The meaning half, in the order things happen: `include` finds and merges files, `vars` fills references in,
-//! `matrix` makes instances, `needs` turns names into ids, `task`, `scorer`, `worker` and `when` resolve the rest, all
+//! `matrix` makes instances, `needs` turns names into ids, `task`, `secret`, `scorer`, `worker` and `when` resolve the rest, all
 //! with a `context` at hand; of a worker `host` has where it lives, `container` what one may be made of, and `security`
 //! what bounds trust. `shell`, `paths` and `quantity` (durations and sizes) read one kind
 //! of text each. `error` has every mistake and
-//! its words, `map` the places, `render` what is seen of it. `outside` asks everything that is not in the file itself,
+//! its words, `literal` finds credentials that no file should hold, `map` the places, `render` what is seen of it. `outside` asks everything that is not in the file itself,
 //! and `looks` has what it was told.
 
 mod cache;
@@ -20,6 +20,7 @@ pub mod file;
 mod host;
 mod include;
 mod json;
+mod literal;
 pub mod looks;
 pub mod map;
 mod matrix;
@@ -34,6 +35,7 @@ mod resolve;
 mod retry;
 pub mod schema;
 mod scorer;
+mod secret;
 mod security;
 mod shape;
 mod shell;

@@ -9,6 +9,7 @@ use super::context::Context;
 use super::error::{Near, Place, Problem, SpecError, in_order};
 use super::file::{self, CacheRaw, FileRaw, PoliciesRaw, Scalar, Text};
 use super::include::{self, Reader};
+use super::literal;
 use super::looks::Looks;
 use super::map::{SourceMap, Spot};
 use super::nearest::nearest;
@@ -77,6 +78,7 @@ fn fleet(request: &Request, map: &mut SourceMap) -> Result<(Fleet, Looks), Vec<P
     let (files, problems) = Reader::new(map, &workspace, &outside).read(file.clone(), syntax, &bytes);
     drop(bytes);
     refuse(problems)?;
+    refuse(words(&literal::check(map), map))?;
     let (mut whole, mistakes) = include::merge(map, files);
     refuse(words(&mistakes, map))?;
     let vars = whole.vars.take().unwrap_or_default();
@@ -219,8 +221,15 @@ impl Resolver<'_> {
             security::check_scopes(cx, &security.grants, || needs::names(&written, &plans));
         }
         let defaults = whole.defaults.unwrap_or_else(|| Box::new(include::empty()));
-        let tables =
-            Tables { cx, names: &names, defaults: &defaults, workers: &workers, pools: &pools, scorers: &scorers };
+        let tables = Tables {
+            cx,
+            names: &names,
+            defaults: &defaults,
+            workers: &workers,
+            pools: &pools,
+            scorers: &scorers,
+            security: policies.security.as_deref(),
+        };
         let tasks = tasks(&tables, written, plans);
         Fleet {
             file: self.file.to_owned(),

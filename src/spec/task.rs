@@ -11,9 +11,11 @@ use super::needs::{self, Names};
 use super::paths::PathKind;
 use super::scorer::{self, Named};
 use super::vars::{Reader, Scope};
-use super::{retry, when, worker};
+use super::{retry, secret, when, worker};
 use crate::id::{IdMap, PoolId, TaskId, WorkerId};
-use crate::model::{Action, Artifact, Limits, Metadata, OnUnknown, Pool, Repeat, Retry, Shell, Task, Worker};
+use crate::model::{
+    Action, Artifact, Limits, Metadata, OnUnknown, Pool, Repeat, Retry, SecretUse, Security, Shell, Task, Worker,
+};
 use crate::time::written;
 
 /// All that a task is resolved against.
@@ -24,6 +26,7 @@ pub(super) struct Tables<'a> {
     pub(super) workers: &'a IdMap<WorkerId, Worker>,
     pub(super) pools: &'a IdMap<PoolId, Pool>,
     pub(super) scorers: &'a Named,
+    pub(super) security: Option<&'a Security>,
 }
 
 /// One instance on its way into the model.
@@ -104,7 +107,7 @@ pub(super) fn resolve(tables: &Tables<'_>, id: TaskId, base: &str, raw: &TaskRaw
             .as_ref()
             .map(|list| scorer::of_task(cx, &scope, &spot.key("scorers"), &name, tables.scorers, list))
             .unwrap_or_default(),
-        secrets: Box::default(),
+        secrets: one.secrets(),
         limits: one.limits(),
         pass_score: raw.pass_score.as_ref().map_or(0.0, |share| share.0),
         metadata: raw.metadata.as_ref().map(|free| metadata(&free.0)).unwrap_or_default(),
@@ -265,6 +268,13 @@ impl One<'_> {
         }
         env.sort_unstable();
         env.into()
+    }
+
+    fn secrets(&self) -> Box<[SecretUse]> {
+        let Some(list) = &self.raw.secrets else { return Box::default() };
+        let (spot, env_spot) = (&self.spot.key("secrets"), &self.spot.key("env"));
+        let (env, security) = (&self.env(), self.tables.security);
+        secret::Secrets { cx: self.cx, scope: self.scope, spot, task: self.name, env_spot, env, security }.uses(list)
     }
 
     fn variables(

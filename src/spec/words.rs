@@ -82,6 +82,18 @@ pub enum OnUnknownRaw {
     Hold,
 }
 
+/// Who knows the value of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename = "SecretSource", rename_all = "snake_case")]
+pub enum SecretSourceRaw {
+    /// A variable of the caller's environment, with the key as its name.
+    Env,
+    /// A file of the policy's `secrets_directory`, with the key as its name.
+    File,
+    /// The policy's `secrets_command`, with the key as its last word.
+    Command,
+}
+
 /// What is done with a shared cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename = "RemoteMode", rename_all = "kebab-case")]

@@ -253,6 +253,14 @@ impl Files {
     /// # Errors
     /// When it cannot be written; what was there before stays.
     pub fn save(&self) -> io::Result<()> {
+        self.save_without(|_| false)
+    }
+
+    /// As [`Self::save`], without files whose paths are not to be written down.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn save_without(&self, unwanted: impl Fn(&str) -> bool) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let (mut young, mut bytes) = (self.stats.young(), 0_u64);
         young.sort_unstable_by_key(|(_, size)| *size);
@@ -264,7 +272,7 @@ impl Files {
         // What cannot be read now is not kept; whoever needs it will say so.
         hash::each(&sizes, |at, piece| self.hash(&young[at].0, piece).is_ok());
         let is_gone = |path: &str| Stat::at(self.root.as_fd(), path).is_err_and(|error| is_absent(&error));
-        self.stats.save(path, is_gone)
+        self.stats.save(path, is_gone, unwanted)
     }
 
     /// The shared tree, or one for this call alone.

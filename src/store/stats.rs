@@ -192,7 +192,13 @@ impl Stats {
     }
 
     /// Writes what holds, when there is something new. `is_gone` is asked for a few paths that nobody asked for.
-    pub(super) fn save(&self, path: &Path, mut is_gone: impl FnMut(&str) -> bool) -> io::Result<()> {
+    /// What is `unwanted` is not written.
+    pub(super) fn save(
+        &self,
+        path: &Path,
+        mut is_gone: impl FnMut(&str) -> bool,
+        unwanted: impl Fn(&str) -> bool,
+    ) -> io::Result<()> {
         if !self.unsaved.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
@@ -222,6 +228,7 @@ impl Stats {
             }
             all.push((hash, path.into(), self.file.entry(at)));
         }
+        all.retain(|(_, path, _)| !unwanted(path));
         if all.len() > ENTRIES_MAX {
             all.sort_unstable_by_key(|(_, _, entry)| std::cmp::Reverse(entry.hashed_at));
             all.truncate(ENTRIES_MAX);

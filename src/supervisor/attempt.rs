@@ -25,6 +25,8 @@ const PIPE_BYTES: usize = 256 << 10;
 pub(super) struct Attempt {
     pub(super) number: u32,
     pub(super) label: String,
+    /// What it leaves behind goes into the exit log without its name.
+    pub(super) unnamed: bool,
     /// 0 until it runs.
     pub(super) pid: i32,
     pub(super) boot_ms: u64,
@@ -71,6 +73,11 @@ pub(super) struct Ended {
     pub(super) oom_killed: bool,
 }
 
+/// Processes by their numbers alone.
+pub(super) fn without_names(shown: &[String]) -> Vec<String> {
+    shown.iter().map(|shown| format!("{} ***", shown.split(' ').next().unwrap_or_default())).collect()
+}
+
 #[derive(Debug)]
 struct Pipe {
     fd: Arc<OwnedFd>,
@@ -92,6 +99,7 @@ impl Attempt {
         let attempt = Self {
             number,
             label: spawn.label.clone(),
+            unnamed: spawn.unnamed,
             pid: 0,
             boot_ms: 0,
             pipes: [Some(stdout), stderr],

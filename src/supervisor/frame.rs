@@ -184,6 +184,9 @@ pub struct Spawn {
     /// Secrets as private files, which end with the attempt: the variable that holds the path, and the value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_files: Vec<(String, String)>,
+    /// What it leaves behind is written down without its name, which might be the value of a secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unnamed: bool,
 }
 
 /// What a task may see, write and reach; or it is not started at all.

@@ -1530,7 +1530,7 @@ run = "x"
     ("cache_url_user", &[
         ("fleet.toml", br#"name = "x"
 [cache]
-remote = { url = "https://ci:hunter2@cache.example" }
+remote = { url = "https://ci@cache.example" }
 [tasks.a]
 run = "x"
 "#),
@@ -1574,5 +1574,103 @@ remote = { mode = "read-only", token = "abc" }
 [tasks.a]
 run = "x"
 "#),
+    ]),
+    ("secret_key", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN"]
+[tasks.a]
+run = "x"
+secrets = ["my token"]
+"#),
+    ]),
+    ("secret_not_allowed", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+secrets = [{ key = "TOKEN", as = "env" }]
+"#),
+    ]),
+    ("secret_not_in_the_list", &[
+        ("fleet.yaml", br#"name: x
+policies:
+  security:
+    allowed_secrets: [DEPLOY_KEY]
+tasks:
+  a:
+    run: x
+    secrets: [TOKEN]
+"#),
+    ]),
+    ("secret_nearly_in_the_list", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["CRATES_TOKEN"]
+[tasks.a]
+run = "x"
+secrets = ["CRATE_TOKEN"]
+"#),
+    ]),
+    ("secret_delivery", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN"]
+[tasks.a]
+run = "x"
+secrets = [{ key = "TOKEN", as = "fil:PATH_OF_IT" }]
+[tasks.b]
+run = "x"
+secrets = [{ key = "TOKEN", as = "argument" }]
+[tasks.c]
+run = "x"
+secrets = [{ key = "TOKEN", as = "env:1X" }]
+"#),
+    ]),
+    ("secret_source", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN"]
+[tasks.a]
+run = "x"
+secrets = [{ key = "TOKEN", source = "vault" }]
+[tasks.b]
+run = "x"
+secrets = [{ key = "TOKEN", source = "files" }]
+"#),
+    ]),
+    ("secret_command_missing", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN"]
+[tasks.a]
+run = "x"
+secrets = [{ key = "TOKEN", source = "command" }]
+"#),
+    ]),
+    ("secret_variable_twice", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN", "OTHER"]
+[defaults]
+env = { SET = "1" }
+[tasks.a]
+run = "x"
+secrets = [{ key = "TOKEN", as = "env:X" }, { key = "OTHER", as = "file:X" }]
+[tasks.b]
+run = "x"
+secrets = [{ key = "TOKEN", as = "env:SET" }]
+"#),
+    ]),
+    ("literal_secret", &[
+        ("fleet.toml", b"name = \"x\"\n[tasks.a]\nenv = { A = \"ghp_\x41b3De6Gh9Jk2Mn5Pq8St1Vw4Yz7Bc0Ef3Hi6\" }\nrun = \"curl https://me:\x68unter2@host.example\"\n# AKIA\x41BCDEFGH12345678\n"),
+    ]),
+    ("literal_secret_beside_another_mistake", &[
+        ("fleet.toml", b"name = \"x\"\n[tasks.a]\nenv = { A = \"ghp_\x41b3De6Gh9Jk2Mn5Pq8St1Vw4Yz7Bc0Ef3Hi6\" }\nrunn = [\n"),
+    ]),
+    ("literal_secret_in_the_message", &[
+        ("fleet.toml", b"name = \"x\"\n[tasks.a]\nrun = \"x\"\nshell = \"ghp_\x41b3De6Gh9Jk2Mn5Pq8St1Vw4Yz7Bc0Ef3Hi6\"\n"),
+    ]),
+    ("literal_private_key", &[
+        ("fleet.yaml", b"name: x\ntasks:\n  a:\n    run: x\n    env:\n      KEY: |\n        -----BEGIN PRIVATE KEY-----\n        \x4dIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\n        C7VJTUt9Us8cKjMzEfYyjiWA4R4/M2bS1GB4t7NXp98C3SC6dVMv\n        -----END PRIVATE KEY-----\n"),
     ]),
 ];

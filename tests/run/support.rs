@@ -198,6 +198,11 @@ impl Fleet {
 }
 
 impl Ran {
+    /// The exit code, for a story that goes on either way.
+    pub(super) fn status(self) -> Option<i32> {
+        self.status.code()
+    }
+
     #[track_caller]
     pub(super) fn passes(self) -> Told {
         self.exits(0)

@@ -308,6 +308,7 @@ fn small_run(worker: Worker, security: Option<&Security>) -> Result<(Seen, Optio
         request: RunRequest::default(),
         resumes: None,
         stands: Vec::new(),
+        secrets: None,
     };
     let mut seen = Seen::default();
     engine::run(&job, None, &mut seen).map_err(|error| error.to_string())?;

@@ -83,6 +83,12 @@ impl SpecError {
             | Self::BackoffTooLong { .. }
             | Self::TooManyAttempts { .. }
             | Self::RepeatQuorum { .. } => self.of_retries(map),
+            Self::SecretKey { .. }
+            | Self::SecretDelivery { .. }
+            | Self::SecretVariable { .. }
+            | Self::SecretNotAllowed { .. }
+            | Self::SecretCommand { .. }
+            | Self::LiteralSecret { .. } => self.of_secrets(map),
             Self::Url { .. } | Self::TokenRef { .. } | Self::TokenInClear { .. } | Self::TrustWithoutRemote { .. } => {
                 self.of_cache(map)
             }

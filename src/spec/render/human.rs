@@ -10,6 +10,7 @@ use miette::{
 use super::super::error::{Label, Problem};
 use super::super::map::{Source, SourceMap, boundary};
 use super::super::tree::FileId;
+use super::without_credentials;
 
 /// How to draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,8 @@ pub fn human(problems: &[Problem], sources: &SourceMap, style: &Style) -> String
         .with_links(false)
         .without_syntax_highlighting();
     let mut out = String::new();
-    for problem in problems.iter().take(DRAWN_MAX) {
+    for problem in problems.iter().take(DRAWN_MAX).map(without_credentials) {
+        let problem = &problem;
         if draw(&mut out, &handler, problem, sources, style).is_err() {
             // The drawing refused a place; the words alone still help.
             let _ = writeln!(out, "{}: {}", problem.code, problem.message);
@@ -181,7 +183,7 @@ impl SourceCode for Lines<'_> {
         // With lines before, the context begins at a line's start; the column is that of the context.
         let column = if first < line || before > 0 { 0 } else { column - 1 };
         Ok(Box::new(Stretch {
-            data: &self.source.text.as_bytes()[bytes.clone()],
+            data: &self.source.shown().as_bytes()[bytes.clone()],
             span: SourceSpan::new(bytes.start.into(), bytes.len()),
             name: format!("{}{}", self.prefix, self.source.name),
             line: first - 1,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::error::{Label, Problem};
 use super::super::map::SourceMap;
+use super::without_credentials;
 
 /// `{"version": 1, "problems": [{"code", "message", "help", "labels": [{"file", "line", "column", …, "text"}]}]}`,
 /// labels with the place itself first; one line, with a newline behind.
@@ -13,6 +14,7 @@ use super::super::map::SourceMap;
 pub fn json(problems: &[Problem], sources: &SourceMap) -> String {
     let list: Vec<Value> = problems
         .iter()
+        .map(without_credentials)
         .map(|problem| {
             let labels: Vec<Value> = problem.labels.iter().map(|label| place(label, sources)).collect();
             json!({ "code": problem.code, "message": problem.message, "help": problem.help, "labels": labels })
@@ -40,6 +42,7 @@ pub fn sarif(problems: &[Problem], sources: &SourceMap) -> String {
     let rules: Vec<Value> = codes.iter().map(|code| json!({ "id": code })).collect();
     let results: Vec<Value> = problems
         .iter()
+        .map(without_credentials)
         .map(|problem| {
             let text = match &problem.help {
                 Some(help) => format!("{}\n{help}", problem.message),

@@ -39,12 +39,12 @@ fn entries_come_back_and_only_for_the_same_path_and_state() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cache/files");
     for count in [0, 1, 2, 3, 1_000] {
-        filled(None, 0..count).save(&file, keep).unwrap();
+        filled(None, 0..count).save(&file, keep, |_| false).unwrap();
         let stats = Stats::open(Some(&file), NOW);
         assert_eq!(known(&stats, 0..2_000), usize::try_from(count).unwrap());
         std::fs::remove_file(&file).ok();
     }
-    filled(None, 0..10).save(&file, keep).unwrap();
+    filled(None, 0..10).save(&file, keep, |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     let same = entry(3).stat;
     let others = [
@@ -64,7 +64,7 @@ fn entries_come_back_and_only_for_the_same_path_and_state() {
 fn new_entries_join_those_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
-    filled(None, 0..100).save(&file, keep).unwrap();
+    filled(None, 0..100).save(&file, keep, |_| false).unwrap();
     let stats = filled(Some(&file), 100..150);
     let newer = Entry { digest: Digest::of(b"newer"), ..entry(5) };
     stats.put(&path_of(5), newer);
@@ -72,7 +72,7 @@ fn new_entries_join_those_of_the_file() {
     stats.put(&path_of(6), Entry { hashed_at: entry(6).stat.ctime, ..entry(6) });
     assert_eq!(stats.get(&path_of(5), &newer.stat), Some(newer.digest));
     assert_eq!(stats.get(&path_of(6), &entry(6).stat), None);
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(stats.get(&path_of(5), &newer.stat), Some(newer.digest));
     assert_eq!(stats.get(&path_of(6), &entry(6).stat), None);
@@ -84,18 +84,18 @@ fn nothing_new_is_nothing_to_write() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
     let stats = Stats::open(None, NOW);
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     stats.put("young", Entry { hashed_at: entry(1).stat.ctime, ..entry(1) });
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     assert!(!file.exists(), "what will not be believed is no reason to write");
     stats.put("a", entry(1));
     std::fs::create_dir(&file).unwrap();
-    assert!(stats.save(&file, keep).is_err());
+    assert!(stats.save(&file, keep, |_| false).is_err());
     std::fs::remove_dir(&file).unwrap();
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     assert!(file.exists(), "what could not be written is written later");
     std::fs::remove_file(&file).unwrap();
-    stats.save(&file, keep).unwrap();
+    stats.save(&file, keep, |_| false).unwrap();
     assert!(!file.exists(), "and only once");
 }
 
@@ -103,11 +103,11 @@ fn nothing_new_is_nothing_to_write() {
 fn entries_of_files_that_are_gone_leave_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
-    filled(None, 0..100).save(&file, keep).unwrap();
+    filled(None, 0..100).save(&file, keep, |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(known(&stats, 0..50), 50);
     stats.put("new", entry(0));
-    stats.save(&file, |path| path != path_of(70)).unwrap();
+    stats.save(&file, |path| path != path_of(70), |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(known(&stats, 0..100), 51, "those asked for, and the one that is there");
 }
@@ -116,7 +116,7 @@ fn entries_of_files_that_are_gone_leave_in_time() {
 fn a_damaged_file_is_an_empty_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
-    filled(None, 0..20).save(&file, keep).unwrap();
+    filled(None, 0..20).save(&file, keep, |_| false).unwrap();
     let whole = std::fs::read(&file).unwrap();
     assert!(Flat::new(whole.clone()).is_some());
     for length in 0..whole.len() {
@@ -142,7 +142,7 @@ fn a_damaged_file_is_an_empty_one() {
         let stats = Stats::open(Some(&file), NOW);
         assert_eq!(known(&stats, 0..20), 0);
         stats.put(&path_of(1), entry(1));
-        stats.save(&file, keep).unwrap();
+        stats.save(&file, keep, |_| false).unwrap();
         assert_eq!(known(&Stats::open(Some(&file), NOW), 0..20), 1);
     }
     // No file at all.
@@ -155,7 +155,7 @@ fn a_damaged_file_is_an_empty_one() {
 fn whoever_saves_last_wins_and_nobody_reads_a_torn_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
-    filled(None, 0..300).save(&file, keep).unwrap();
+    filled(None, 0..300).save(&file, keep, |_| false).unwrap();
     let start = Barrier::new(3);
     std::thread::scope(|scope| {
         for count in [300, 600] {
@@ -163,7 +163,7 @@ fn whoever_saves_last_wins_and_nobody_reads_a_torn_file() {
             scope.spawn(move || {
                 start.wait();
                 for _ in 0..20 {
-                    filled(None, 0..count).save(file, keep).unwrap();
+                    filled(None, 0..count).save(file, keep, |_| false).unwrap();
                 }
             });
         }
@@ -181,7 +181,7 @@ fn whoever_saves_last_wins_and_nobody_reads_a_torn_file() {
 fn many_entries_take_little_room() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("files");
-    filled(None, 0..20_000).save(&file, keep).unwrap();
+    filled(None, 0..20_000).save(&file, keep, |_| false).unwrap();
     let stats = Stats::open(Some(&file), NOW);
     assert_eq!(known(&stats, 0..20_000), 20_000);
     let flat = &stats.file;

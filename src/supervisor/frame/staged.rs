@@ -42,6 +42,9 @@ pub struct Staged {
     pub scratch: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collect: Option<Collect>,
+    /// Nothing that it makes is kept on the host when its copy goes: it may hold a secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discard: bool,
 }
 
 /// What is looked for when the process has ended.

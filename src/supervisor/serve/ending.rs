@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use rustix::process::Signal;
 
 use super::{HOLD_MS, Server, engine_out, shortened};
-use crate::supervisor::attempt::{Attempt, Ended};
+use crate::supervisor::attempt::{self, Attempt, Ended};
 use crate::supervisor::confine::{LEAKED_MAX, LINGER_MS};
 use crate::supervisor::exits::{Entry, Exit};
 use crate::supervisor::frame::{EndedBy, Kind};
@@ -76,7 +76,7 @@ impl Server {
             cpu_ms: exited.cpu_ms,
             max_rss_bytes: exited.max_rss_bytes,
             output_bytes: exited.output_bytes,
-            leaked: exited.leaked.clone(),
+            leaked: if attempt.unnamed { attempt::without_names(&exited.leaked) } else { exited.leaked.clone() },
             oom_killed: exited.oom_killed,
         };
         match &mut self.log {

@@ -60,6 +60,8 @@ struct Staged {
     /// Waits for the copy.
     spawn: Option<Spawn>,
     again: u32,
+    /// What it made is not for the cache.
+    discard: bool,
     places: BTreeMap<Digest, (Box<str>, Mark)>,
 }
 
@@ -117,6 +119,7 @@ impl Stages {
             phase: Phase::Listing,
             spawn: None,
             again: 0,
+            discard: false,
             places: BTreeMap::new(),
         });
         staged.entries.extend(stage.entries);
@@ -184,6 +187,7 @@ impl Stages {
         let Some(staged) = self.attempts.get_mut(&number) else {
             return refused("nothing was staged for it".to_owned());
         };
+        staged.discard |= spawn.staged.as_ref().is_some_and(|staged| staged.discard);
         match &staged.phase {
             Phase::Laid => match self::placed(&dir, spawn) {
                 Ok(spawn) => Some(Next::Spawn(number, spawn)),
@@ -233,7 +237,7 @@ impl Stages {
             staged.phase = Phase::Leaving;
             return;
         }
-        let places = std::mem::take(&mut staged.places);
+        let places = if staged.discard { BTreeMap::new() } else { std::mem::take(&mut staged.places) };
         self.attempts.remove(&number);
         let _ = self.porter.put(number, move || {
             lay::remove(&dir, &cas, &places);
