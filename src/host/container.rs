@@ -134,8 +134,9 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
     let whole = format!("{volume}-whole");
     let helper = format!("fleet-fill-{}", bundle.name);
     let begin = Instant::now();
+    let is_whole = || ask(engine, &["volume", "inspect", &volume, &whole]).is_ok();
     loop {
-        if ask(engine, &["volume", "inspect", &volume, &whole]).is_ok() {
+        if is_whole() {
             return Ok(None);
         }
         let error = match take_filler(engine, (site, image, bundle), (&volume, &helper)) {
@@ -152,12 +153,18 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
         }
         thread::sleep(FILL_PAUSE);
     }
-    let filled = fill(engine, image, bundle, (&volume, &helper)).and_then(|()| {
-        let label = format!("{LABEL_PROGRAM}={}", bundle.name);
-        ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(|error| error.about(engine, &CANNOT_FILL))
-    });
+    // Somebody else may have had it, and be done, since we looked.
+    let done = if is_whole() {
+        Ok(None)
+    } else {
+        fill(engine, image, bundle, (&volume, &helper)).and_then(|sent| {
+            let label = format!("{LABEL_PROGRAM}={}", bundle.name);
+            let mark = ask(engine, &["volume", "create", "--label", &label, &whole]);
+            mark.map(|_| Some(sent)).map_err(|error| error.about(engine, &CANNOT_FILL))
+        })
+    };
     let _ = ask(engine, &["rm", "--force", &helper]);
-    filled.map(|_| Some(bundle.bytes()))
+    done
 }
 
 /// Makes the container that fills a volume; there is one of its name at most.
@@ -183,12 +190,13 @@ fn fill(
     image: &Image,
     bundle: &Bundle,
     (volume, filler): (&str, &str),
-) -> Result<(), Unreachable> {
+) -> Result<u64, Unreachable> {
     let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
     let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
     let from = format!("{}/.", folder.path().display());
     ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(|error| error.about(engine, &CANNOT_FILL))?;
-    check(engine, image, bundle, volume)
+    check(engine, image, bundle, volume)?;
+    Ok(bundle.bytes())
 }
 
 /// What arrived has to be what was sent.
