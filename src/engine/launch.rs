@@ -198,6 +198,8 @@ fn process(
     if !task.workdir.is_empty() {
         stays_inside(engine, &cwd, &task.workdir)?;
     }
+    let private = common.confine.as_ref().and_then(|confine| confine.private.as_deref());
+    let temporary = private.map(|private| ("TMPDIR".to_owned(), format!("{private}/tmp")));
     let Some(program) = engine.environments.program(&argv[0], &path, &cwd) else {
         let place = if argv[0].contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
         return Err(Refused(format!("the program `{}` {place}", argv[0])));
@@ -208,7 +210,8 @@ fn process(
         let made = std::fs::create_dir_all(engine.run_dir().join("attempts"));
         made.map_err(|error| Refused(format!("the folder of attempts cannot be made: {error}")))?;
     }
-    Ok(Spawn { argv, cwd: text(&cwd)?, ..common })
+    let set = common.set.into_iter().chain(temporary).collect();
+    Ok(Spawn { argv, cwd: text(&cwd)?, set, ..common })
 }
 
 fn own_variables(task: &Task, attempt: Attempt) -> Vec<(String, String)> {

@@ -377,7 +377,7 @@ fn writes_alone_are_held_when_that_is_asked() {
     for spawn in &works {
         let heard = engine.run(1, spawn);
         assert_eq!(heard.exited().code, Some(0), "{:?} {}", spawn.argv, heard.text());
-        assert_eq!(heard.mechanisms, ["landlock", "no_new_privs", "private_home"]);
+        assert_eq!(heard.mechanisms, ["landlock", "no_new_privs", "private_tmp"]);
     }
     for spawn in &fails {
         let heard = engine.run(1, spawn);

@@ -97,6 +97,11 @@ pub(super) struct Told {
     pub(super) leaked: Vec<String>,
 }
 
+/// A task that may read everything keeps its home, and has only its temporary files to itself.
+fn private_name(confine: Option<&Confine>) -> &'static str {
+    if confine.is_some_and(|confine| confine.read.is_some()) { "private_home" } else { "private_tmp" }
+}
+
 /// How to hold it, and the names of that.
 struct Plan {
     how: How,
@@ -123,7 +128,7 @@ impl Confiner {
             })?),
             None => None,
         };
-        plan.mechanisms.extend(private.as_ref().map(|_| "private_home"));
+        plan.mechanisms.extend(private.as_ref().map(|_| private_name(confine.as_deref())));
         let in_namespaces = plan.options.is_some();
         let group = match limits {
             Some(limits) => {

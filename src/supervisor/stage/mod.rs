@@ -401,7 +401,10 @@ fn placed(dir: &Path, mut spawn: Spawn) -> io::Result<Spawn> {
         confine.read.iter_mut().flatten().chain(&mut confine.write).for_each(|path| *path = inside(path));
         if let Some(private) = &mut confine.private {
             *private = inside(private);
-            spawn.set.push(("HOME".to_owned(), format!("{private}/home")));
+            // Who may read everything has the home it has.
+            if confine.read.is_some() {
+                spawn.set.push(("HOME".to_owned(), format!("{private}/home")));
+            }
             spawn.set.push(("TMPDIR".to_owned(), format!("{private}/tmp")));
         }
     }
