@@ -107,6 +107,7 @@ pub fn connect(
     }
     command.args(limits.map(limit_args).unwrap_or_default());
     command.args(&container.args).arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
+    command.current_dir(&site.workspace);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| missing(engine, &error))?;
     let said = Said::listen(child.stderr.take());
@@ -134,8 +135,9 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
     let whole = format!("{volume}-whole");
     let helper = format!("fleet-fill-{}", bundle.name);
     let begin = Instant::now();
+    let is_whole = || ask(engine, &["volume", "inspect", &volume, &whole]).is_ok();
     loop {
-        if ask(engine, &["volume", "inspect", &volume, &whole]).is_ok() {
+        if is_whole() {
             return Ok(None);
         }
         let error = match take_filler(engine, (site, image, bundle), (&volume, &helper)) {
@@ -152,12 +154,18 @@ fn provide(engine: ContainerEngine, site: &Site, image: &Image, bundle: &Bundle)
         }
         thread::sleep(FILL_PAUSE);
     }
-    let filled = fill(engine, image, bundle, (&volume, &helper)).and_then(|()| {
-        let label = format!("{LABEL_PROGRAM}={}", bundle.name);
-        ask(engine, &["volume", "create", "--label", &label, &whole]).map_err(|error| error.about(engine, &CANNOT_FILL))
-    });
+    // Somebody else may have had it, and be done, since we looked.
+    let done = if is_whole() {
+        Ok(None)
+    } else {
+        fill(engine, image, bundle, (&volume, &helper)).and_then(|sent| {
+            let label = format!("{LABEL_PROGRAM}={}", bundle.name);
+            let mark = ask(engine, &["volume", "create", "--label", &label, &whole]);
+            mark.map(|_| Some(sent)).map_err(|error| error.about(engine, &CANNOT_FILL))
+        })
+    };
     let _ = ask(engine, &["rm", "--force", &helper]);
-    filled.map(|_| Some(bundle.bytes()))
+    done
 }
 
 /// Makes the container that fills a volume; there is one of its name at most.
@@ -183,12 +191,13 @@ fn fill(
     image: &Image,
     bundle: &Bundle,
     (volume, filler): (&str, &str),
-) -> Result<(), Unreachable> {
+) -> Result<u64, Unreachable> {
     let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
     let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
     let from = format!("{}/.", folder.path().display());
     ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(|error| error.about(engine, &CANNOT_FILL))?;
-    check(engine, image, bundle, volume)
+    check(engine, image, bundle, volume)?;
+    Ok(bundle.bytes())
 }
 
 /// What arrived has to be what was sent.
