@@ -50,8 +50,8 @@ pub(super) struct Set {
 /// What is looked for when the attempt has ended.
 pub(super) fn staged(task: &Task) -> Staged {
     let artifacts = task.artifacts.iter().map(|artifact| artifact.path.to_string());
-    let files = artifacts.chain(scored(task)).collect();
-    let collect = Some(Collect { outputs: strings(&task.outputs), files });
+    let collect = Collect { outputs: strings(&task.outputs), files: artifacts.chain(scored(task)).collect() };
+    let collect = (collect != Collect::default()).then_some(collect);
     Staged { scratch: task.scratch, collect, discard: !task.secrets.is_empty() }
 }
 

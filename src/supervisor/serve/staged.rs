@@ -49,7 +49,7 @@ impl Server {
         let Some(stages) = &mut self.stages else { return Ok(()) };
         let next = match kind {
             Kind::Stage => stages.stage(number, frame::body(kind, body)?, &mut self.outbox).into_iter().collect(),
-            Kind::Content => stages.content(body).map_err(FrameError::Piece)?,
+            Kind::Content => stages.content(body, &mut self.outbox).map_err(FrameError::Piece)?,
             Kind::Fetch => {
                 let wanted: Wanted = frame::body(kind, body)?;
                 stages.fetch(number, &wanted);

@@ -31,6 +31,9 @@ use porter::{Carried, Porter};
 
 /// Bytes that may wait for the engine before no more of a file is read.
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
+/// So little is laid out in less time than it takes to wake a thread.
+const FILES_AT_ONCE: usize = 8;
+const BYTES_AT_ONCE: u64 = 64 << 10;
 /// Times that a damaged file is asked for again before the attempt is given up.
 const AGAIN_MAX: u32 = 3;
 
@@ -136,7 +139,7 @@ impl Stages {
 
     fn lacking(&mut self, number: u32, lacking: HashSet<Digest>, out: &mut Outbox) -> Option<Next> {
         if lacking.is_empty() {
-            return self.lay(number);
+            return self.lay(number, out);
         }
         let mut ask = Vec::new();
         for digest in &lacking {
@@ -155,7 +158,7 @@ impl Stages {
     }
 
     /// A piece of a file that was asked for.
-    pub(super) fn content(&mut self, body: &[u8]) -> Result<Vec<Next>, String> {
+    pub(super) fn content(&mut self, body: &[u8], out: &mut Outbox) -> Result<Vec<Next>, String> {
         let piece = Piece::take(body).ok_or("a piece of a file that makes no sense")?;
         let (digest, error) = match self.cache.receive(&piece) {
             Received::Some => return Ok(Vec::new()),
@@ -174,7 +177,7 @@ impl Stages {
             }
             lacking.remove(&digest);
             if lacking.is_empty() {
-                next.extend(self.lay(number));
+                next.extend(self.lay(number, out));
             }
         }
         Ok(next)
@@ -271,16 +274,21 @@ impl Stages {
         next
     }
 
-    fn lay(&mut self, number: u32) -> Option<Next> {
+    fn lay(&mut self, number: u32, out: &mut Outbox) -> Option<Next> {
         let (dir, cas) = (self.dir(number), self.place.cas());
         let staged = self.attempts.get_mut(&number)?;
         staged.phase = Phase::Laying;
-        let entries = staged.entries.clone();
-        let put = self.porter.put(number, move || {
-            // A damaged file may have been found half way.
+        if staged.again > 0 {
+            // A damaged file was found half way.
             lay::remove_all(&dir);
-            Carried::Laid(lay::lay(&dir, &cas, &entries))
-        });
+        }
+        let bytes: u64 = staged.entries.iter().map(|entry| entry.size_bytes).sum();
+        if staged.entries.len() <= FILES_AT_ONCE && bytes <= BYTES_AT_ONCE {
+            let result = lay::lay(&dir, &cas, &staged.entries);
+            return self.laid(number, result, out);
+        }
+        let entries = staged.entries.clone();
+        let put = self.porter.put(number, move || Carried::Laid(lay::lay(&dir, &cas, &entries)));
         put.err().and_then(|error| self.fail(number, format!("cannot start a thread: {error}")))
     }
 
