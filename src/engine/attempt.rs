@@ -186,6 +186,12 @@ impl Flight {
         self.stop
     }
 
+    /// What its copy holds, in bytes, and where.
+    pub(super) fn starts_from(&self) -> Option<(TaskId, WorkerId, u64)> {
+        let entries = &self.staging.as_ref()?.entries;
+        Some((self.task, self.worker, entries.iter().map(|entry| entry.size_bytes).sum()))
+    }
+
     pub(super) fn whose(&self) -> (TaskId, Attempt) {
         (self.task, self.attempt)
     }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
+use super::attempt::Flight;
 use super::{EXITS, Engine, Finished};
 use crate::digest::Digest;
 use crate::host::connect::{Connected, Said, Site, Unreachable};
@@ -212,7 +213,11 @@ impl Engine<'_> {
         {
             link.stage(n, &staging.entries);
         }
-        link.spawn(n, spawn).map_err(|e| format!("the command does not fit: {e}"))
+        link.spawn(n, spawn).map_err(|e| format!("the command does not fit: {e}"))?;
+        if let Some((task, worker, bytes)) = self.flights.get(&n).and_then(Flight::starts_from) {
+            self.inputs_lie_there(task, worker, bytes);
+        }
+        Ok(())
     }
 
     /// Makes a lane: at once on this machine, else on a thread.
@@ -268,6 +273,7 @@ impl Engine<'_> {
             run: self.view.run.to_string(),
             worker: fleet.workers[worker].name.clone(),
             state_dir: self.job.state.path().to_owned(),
+            workspace: fleet.workspace.clone(),
         };
         let known = self.reach[worker].image.clone();
         let task = self.flights.get(&n).map(|flight| flight.task).filter(|_| is_alone(&fleet.workers[worker]));

@@ -228,6 +228,8 @@ struct Engine<'a> {
     reach: IdMap<WorkerId, Reach>,
     /// Files on their way back, by lane.
     incoming: staged::AllReceiving,
+    /// Tasks that start from the same files, once somebody asked.
+    shared_inputs: Option<placed::SharedInputs<'a>>,
     /// Lanes that are being ended.
     closing: Vec<std::thread::JoinHandle<()>>,
     inbox: Inbox<Finished>,
@@ -295,6 +297,7 @@ impl<'a> Engine<'a> {
             next_lane: 0,
             reach: IdMap::from(reach),
             incoming: staged::AllReceiving::new(),
+            shared_inputs: None,
             closing: Vec::new(),
             inbox: Inbox::new()?,
             ready: Ready::default(),

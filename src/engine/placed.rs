@@ -1,8 +1,10 @@
 //! Why a task goes to the worker it goes to, and what makes a worker a better place for those that follow.
 
+use std::collections::HashMap;
+
 use super::Engine;
 use crate::id::{TaskId, WorkerId};
-use crate::model::Host;
+use crate::model::{Fleet, Host};
 use crate::place::{self, Health, Known, Placement};
 use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
@@ -42,6 +44,25 @@ impl Engine<'_> {
         }
     }
 
+    /// What a task starts from lies where it was sent: others that declare the same inputs find it there.
+    pub(super) fn inputs_lie_there(&mut self, id: TaskId, worker: WorkerId, bytes: u64) {
+        let fleet = self.view.fleet;
+        let Some(inputs) = fleet.tasks[id].inputs.as_deref().filter(|inputs| !inputs.is_empty()) else { return };
+        if bytes == 0 || fleet.workers.len() < 2 || fleet.workers[worker].host == Host::Local {
+            return;
+        }
+        let shared = self.shared_inputs.get_or_insert_with(|| shared_inputs(fleet));
+        let Some((tasks, told)) = shared.get_mut(inputs) else { return };
+        // Each worker is told of once for each list, so this is no walk for each task.
+        if told.contains(&worker) {
+            return;
+        }
+        told.push(worker);
+        for task in tasks.clone() {
+            self.tell(Input::There { task, worker, bytes });
+        }
+    }
+
     /// The workers that a task may run on, each with why it is lost.
     pub(super) fn all_lost(&self, id: TaskId) -> String {
         /// More are no help.
@@ -60,4 +81,18 @@ impl Engine<'_> {
             more => format!("{text} and {more} more"),
         }
     }
+}
+
+/// Tasks that declare the same inputs, by those, and the workers that have them.
+pub(super) type SharedInputs<'a> = HashMap<&'a [Box<str>], (Vec<TaskId>, Vec<WorkerId>)>;
+
+fn shared_inputs(fleet: &Fleet) -> SharedInputs<'_> {
+    let mut shared: SharedInputs<'_> = HashMap::new();
+    for (id, task) in fleet.tasks.iter() {
+        if let Some(inputs) = task.inputs.as_deref().filter(|inputs| !inputs.is_empty()) {
+            shared.entry(inputs).or_default().0.push(id);
+        }
+    }
+    shared.retain(|_, (tasks, _)| tasks.len() > 1);
+    shared
 }

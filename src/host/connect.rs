@@ -27,6 +27,8 @@ pub struct Site {
     pub worker: String,
     /// Absolute path of the state directory, which what we leave behind is marked with.
     pub state_dir: PathBuf,
+    /// What relative paths are relative to.
+    pub workspace: PathBuf,
 }
 
 /// A host that was reached.

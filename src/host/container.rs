@@ -107,6 +107,7 @@ pub fn connect(
     }
     command.args(limits.map(limit_args).unwrap_or_default());
     command.args(&container.args).arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
+    command.current_dir(&site.workspace);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| missing(engine, &error))?;
     let said = Said::listen(child.stderr.take());

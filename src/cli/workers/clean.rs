@@ -78,6 +78,7 @@ fn behind_ssh(ssh: &Ssh, worker: &Worker, state: &StateDir) -> Result<String, St
         run: "clean".to_owned(),
         worker: worker.name.clone(),
         state_dir: state.path().to_owned(),
+        workspace: state.path().to_owned(),
     };
     let connected = ssh::connect(ssh, &site).map_err(|error| error.to_string())?;
     let root = connected.root.clone();
