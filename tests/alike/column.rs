@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::behaviour::Kind;
@@ -81,6 +82,15 @@ impl Column {
     /// What a container must be told so that its tasks are not those of a sandbox.
     fn trust(&self) -> &'static str {
         if matches!(self.host, Host::Container(_)) { "trust = \"local\"\n" } else { "" }
+    }
+
+    /// Where the host keeps what was sent to it, as far as that can be looked into from here.
+    pub(crate) fn kept(&self) -> Option<PathBuf> {
+        match self.host {
+            Host::Ssh(sshd) => Some(sshd.fact("working_directory").into()),
+            // Theirs went with the containers.
+            Host::Local | Host::Container(_) => None,
+        }
     }
 
     /// Beside what every caller has.
