@@ -70,7 +70,9 @@ fn large_input(sshd: &Sshd, bytes: u64) {
     let mut again = Duration::MAX;
     for round in 0..ROUNDS {
         let dir = workspace(&sshd.host(&format!("big{round}")));
-        fs::hard_link(&big, dir.path().join("big")).or_else(|_| fs::copy(&big, dir.path().join("big")).map(drop)).unwrap();
+        fs::hard_link(&big, dir.path().join("big"))
+            .or_else(|_| fs::copy(&big, dir.path().join("big")).map(drop))
+            .unwrap();
         let file = dir.path().join("fleet.toml");
         let head = fs::read_to_string(&file).expect("it was written");
         // The supervisor is sent before anything is timed.
@@ -84,7 +86,11 @@ fn large_input(sshd: &Sshd, bytes: u64) {
     }
     let speed = |time: Duration| f64::from(u32::try_from(bytes >> 20).unwrap_or(u32::MAX)) / time.as_secs_f64();
     println!("  scp    {:7.0} MiB/s  {scp:?}", speed(scp));
-    println!("  fleet  {:7.0} MiB/s  {first:?}   {:.2} of scp's time", speed(first), first.as_secs_f64() / scp.as_secs_f64());
+    println!(
+        "  fleet  {:7.0} MiB/s  {first:?}   {:.2} of scp's time",
+        speed(first),
+        first.as_secs_f64() / scp.as_secs_f64()
+    );
     println!("  again  {again:?}   not sent, only laid out");
 }
 

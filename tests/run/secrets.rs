@@ -530,13 +530,13 @@ fn a_copy_brings_back_no_value() {
 
 #[test]
 fn a_granted_sandbox_reads_its_file_and_nothing_of_others() {
-    let fleet = Fleet::of(&format!(
+    let fleet = Fleet::of(
         "[policies.security]\nallowed_secrets = ['BY_ENV']\n\
-         grants = [{{ capability = 'secrets', scope = 't', reason = 'a test' }}]\n\
+         grants = [{ capability = 'secrets', scope = 't', reason = 'a test' }]\n\
          [workers.w]\nhost = 'local'\ntrust = 'sandbox'\n\
          [tasks.t]\nsecrets = ['BY_ENV']\n\
-         sh = 'wc -c < \"$BY_ENV_FILE\"; stat -c %a \"$BY_ENV_FILE\"; test -z \"$(printenv BY_ENV)\"'\n"
-    ));
+         sh = 'wc -c < \"$BY_ENV_FILE\"; stat -c %a \"$BY_ENV_FILE\"; test -z \"$(printenv BY_ENV)\"'\n",
+    );
     let fleet = fleet.var("BY_ENV", BY_ENV);
     let ran = fleet.run(["run"]);
     if fleet.result("t").contains("could not be started") {
