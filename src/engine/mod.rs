@@ -2,7 +2,7 @@
 //!
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
-//! - `attempt` from placed to settled · `output` what it prints · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
+//! - `hear` what supervisors say · `attempt` from placed to judged, `settle` its end · `output` what it prints · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
 //! - `placed` why a task is on which worker · `lane` the connections to them · `staged` attempts that work on a copy · `trust` what a task may
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `clean` what of them may be kept · `writes` what it may have written · `again` what
 //!   follows an attempt
@@ -22,6 +22,7 @@ mod clean;
 mod ending;
 mod environment;
 mod grounds;
+mod hear;
 mod inbox;
 mod judge;
 mod lane;
@@ -35,6 +36,7 @@ mod resume;
 pub mod reuse;
 mod reused;
 pub mod secrets;
+mod settle;
 mod signal;
 pub mod sink;
 mod sitting;
@@ -55,8 +57,8 @@ use std::time::Duration;
 
 use crate::graph::Graph;
 use crate::graph::select::Selection;
-use crate::host::link::{Alive, FromSupervisor, Link};
-use crate::id::{Attempt, IdMap, RunId, TaskId, WorkerId};
+use crate::host::link::Link;
+use crate::id::{IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, FLEET_VERSION, Journal, ReadError, Stream};
 use crate::model::Fleet;
 use crate::policy::ExitCode;
@@ -76,10 +78,10 @@ use attempt::{Finished, Flight};
 use environment::Environments;
 use grounds::Grounds;
 use inbox::{Inbox, Ready};
-use lane::{Lane, LaneId, Reach, Taken};
+use lane::{Lane, LaneId, Reach};
 use outcome::Outcome;
 pub use preflight::{Lacking, preflight};
-use resume::{Earlier, Exits, Recorded};
+use resume::{Earlier, Recorded};
 use reuse::{Reuse, Standing};
 use signal::{Signal, Signals};
 use sink::{RunView, Running, Sink};
@@ -485,80 +487,6 @@ impl<'a> Engine<'a> {
     }
 
     // ── What comes in ────────────────────────────────────────────────────
-
-    fn receive(&mut self, id: LaneId) {
-        let Some(Taken { mut link, late }) = self.lanes.get_mut(&id).and_then(Lane::take) else { return };
-        let mut credits: Vec<(u32, u64)> = Vec::new();
-        let alive = link.receive(&mut |said| match (&late, said) {
-            (Some(late), said) => self.late(late, &said),
-            (None, FromSupervisor::Output { attempt, stream, bytes }) => {
-                self.output(attempt, stream, bytes);
-                match credits.iter_mut().find(|(n, _)| *n == attempt) {
-                    Some((_, sum)) => *sum += bytes.len() as u64,
-                    None => credits.push((attempt, bytes.len() as u64)),
-                }
-            }
-            (None, said) => self.hear(id, said),
-        });
-        for (attempt, bytes) in credits {
-            if self.flights.contains_key(&attempt) {
-                link.credit(attempt, bytes);
-            }
-        }
-        // What was heard may have ended the lane.
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.hear(self.now);
-        lane.put_back(Taken { link, late });
-        if let Some(why) = lane.doom.take() {
-            self.lane_lost(id, &why);
-        }
-        if !matches!(alive, Ok(Alive::Alive)) {
-            self.lane_closed(id);
-        }
-        self.close_if_over(id);
-    }
-
-    fn hear(&mut self, id: LaneId, said: FromSupervisor<'_>) {
-        match said {
-            FromSupervisor::Started { attempt, started } => self.running(attempt, started),
-            FromSupervisor::Exited { attempt, exited } => self.exited(attempt, exited),
-            FromSupervisor::NotStarted { attempt, error } => self.not_started(attempt, &error.error),
-            FromSupervisor::Collected { attempt, part } => self.collected(attempt, part),
-            FromSupervisor::Gives(body) => self.given(id, body),
-            FromSupervisor::Welcome(welcome) => {
-                if let (Some(error), Some(lane)) = (welcome.error, self.lanes.get_mut(&id)) {
-                    lane.doom = Some(format!("it cannot serve: {error}"));
-                }
-            }
-            FromSupervisor::Lacks { attempt, digests } => self.lacks(id, attempt, &digests),
-            FromSupervisor::Beating | FromSupervisor::Output { .. } => {}
-        }
-    }
-
-    /// What a lost worker still says counts for nothing, and is on record.
-    fn late(&mut self, whose: &HashMap<u32, (TaskId, Attempt)>, said: &FromSupervisor<'_>) {
-        if let FromSupervisor::Exited { attempt, exited } = said
-            && let Some(&(task, attempt)) = whose.get(attempt)
-        {
-            self.emit(Event::Late { task, attempt, code: exited.code, signal: exited.signal });
-            let name = &self.view.fleet.tasks[task].name;
-            let text = format!("`{name}` attempt {attempt} ended on a worker that was lost; its result came too late");
-            self.warn(&text);
-        }
-    }
-
-    /// These attempts were on a lane that is lost.
-    fn lanes_lost(&mut self, lost: &[u32], why: &str) {
-        // An exit that it wrote down and did not live to tell is an exit all the same.
-        let exits = if lost.is_empty() { None } else { Exits::read(self.run_dir()).ok() };
-        for &n in lost {
-            let on_copy = self.flights.get(&n).is_some_and(|flight| flight.staging.is_some());
-            match exits.as_ref().filter(|_| !on_copy).and_then(|exits| self.recorded_exit(exits, n)) {
-                Some(exited) => self.exited(n, exited),
-                None => self.lost(n, why),
-            }
-        }
-    }
 
     fn heard(&mut self) {
         for signal in self.signals.take() {
