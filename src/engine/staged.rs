@@ -37,7 +37,7 @@ pub(super) struct Staging {
     pub exited: Option<Box<Exited>>,
 }
 
-/// What one list of patterns took: that of the outputs first, then one for each of [`collect`]'s files.
+/// What one list of patterns took: that of the outputs first, then one for each of [`staged`]'s files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Set {
     pub entries: Vec<OutputRef>,

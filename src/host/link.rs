@@ -80,7 +80,7 @@ pub enum FromSupervisor<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alive {
     Alive,
-    /// It is gone, and every frame it had sent was handed over. Call [`sweep()`].
+    /// It is gone, and every frame it had sent was handed over. Call [`super::local::sweep()`].
     Closed,
 }
 

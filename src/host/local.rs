@@ -51,7 +51,7 @@ pub fn start(options: &LinkOptions) -> io::Result<Link> {
 }
 
 /// Ends every descendant of this process that lives in another session (what this process runs for itself is in its
-/// own), except the trees under `spare` (other live supervisors). For after [`Alive::Closed`]; returns within two
+/// own), except the trees under `spare` (other live supervisors). For after [`super::link::Alive::Closed`]; returns within two
 /// seconds.
 #[must_use]
 pub fn sweep(spare: &[u32]) -> Swept {
