@@ -20,6 +20,7 @@ use super::exits::{self, Entry, ExitLog};
 use super::frame::{
     self, Collect, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn,
 };
+use super::guard;
 use super::secrets::SecretFiles;
 use super::spawn::{BaseEnv, Done, Job, Spawner, What};
 use super::stage::Stages;
@@ -42,7 +43,8 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 /// on the main thread, before any other thread exists.
 #[must_use]
 pub fn serve() -> ExitCode {
-    let result = Server::new().and_then(|mut server| {
+    let hidden = guard::hide_if_guarded();
+    let result = hidden.and_then(|()| Server::new()).and_then(|mut server| {
         let result = server.run();
         server.end_now();
         if let Some(stages) = &server.stages {

@@ -208,6 +208,12 @@ pub(super) fn read_onto(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>, limit: usize) 
     }
 }
 
+/// Other processes of this user may not look into this one: not at its memory, and not at its descriptors by way of
+/// `/proc`. What it looks at of itself there stays open to it, and what it executes may be looked into again.
+pub(super) fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
 /// The engine's two pipes, as this process was given them.
 pub(super) fn stdio() -> [BorrowedFd<'static>; 2] {
     // SAFETY: the standard library opens 0 and 1 at start-up if they are closed, and nothing of ours closes them.

@@ -50,11 +50,6 @@ pub(super) fn no_core() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }
 
-/// Other processes of this user may not look into this one.
-pub(super) fn hide() -> io::Result<()> {
-    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
-}
-
 /// Root without any of its powers, also after the exec, which would give them back from the bounding set.
 pub(super) fn drop_capabilities() -> io::Result<()> {
     #[repr(C)]

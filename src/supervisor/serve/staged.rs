@@ -10,7 +10,7 @@ use crate::supervisor::frame::{
 };
 use crate::supervisor::stage::place::Place;
 use crate::supervisor::stage::{Next, Stages};
-use crate::supervisor::{sweep, sys};
+use crate::supervisor::{guard, sweep, sys};
 
 /// The engine's silence is looked at this often.
 const LEASE_LOOKS: u64 = 4;
@@ -153,7 +153,7 @@ impl Server {
                 None => name == pattern,
             })
         };
-        let ours = [sweep::ATTEMPT_VARIABLE, sweep::STATE_VARIABLE];
+        let ours = [sweep::ATTEMPT_VARIABLE, sweep::STATE_VARIABLE, guard::VARIABLE];
         let mut vars: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| allowed(name) && !ours.contains(&&**name))
