@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{
-    self, Collect, DIGESTS_MAX, ENTRIES_MAX, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
+    self, Collect, DIGESTS_MAX, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
 };
 use super::wire::Outbox;
 use crate::digest::Digest;
@@ -337,11 +337,11 @@ impl Stages {
         staged.places = found.places;
         for mut set in found.sets {
             let entries = std::mem::take(&mut set.entries);
-            for some in entries.chunks(ENTRIES_MAX) {
+            for some in frame::chunks(&entries) {
                 let part = frame::Collected { set: set.set, entries: some.to_vec(), ..frame::Collected::default() };
-                put(out, Kind::Collected, number, &part);
+                put_collected(out, number, &part);
             }
-            put(out, Kind::Collected, number, &set);
+            put_collected(out, number, &set);
         }
         Some(Next::Exited(number, *exited))
     }
@@ -428,6 +428,14 @@ fn placed(dir: &Path, mut spawn: Spawn) -> io::Result<Spawn> {
     Ok(spawn)
 }
 
+/// Queues a part of what an attempt made; what does not fit makes the set one that could not be looked through.
+fn put_collected(out: &mut Outbox, number: u32, part: &frame::Collected) {
+    if let Err(error) = frame::put(out.frames(), Kind::Collected, number, part) {
+        let error = Some(format!("what it made cannot be told: {error}"));
+        put(out, Kind::Collected, number, &frame::Collected { set: part.set, error, ..frame::Collected::default() });
+    }
+}
+
 /// Queues a control frame whose size has a bound.
 fn put<T: serde::Serialize>(out: &mut Outbox, kind: Kind, number: u32, body: &T) {
     if let Err(error) = frame::put(out.frames(), kind, number, body) {
@@ -438,15 +446,10 @@ fn put<T: serde::Serialize>(out: &mut Outbox, kind: Kind, number: u32, body: &T)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::stage::lay::Found;
 
     fn stages(dir: &Path, cache_bytes: u64) -> Stages {
-        let wanted = frame::Place {
-            root: dir.to_string_lossy().into_owned(),
-            worker: "w".to_owned(),
-            lease_ms: 0,
-            cache_bytes,
-        };
+        let wanted =
+            frame::Place { root: dir.to_string_lossy().into_owned(), worker: "w".to_owned(), lease_ms: 0, cache_bytes };
         Stages::open(Place::open(&wanted, "run").unwrap(), crate::supervisor::sys::event().unwrap()).unwrap()
     }
 
