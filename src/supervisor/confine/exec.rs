@@ -3,7 +3,6 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use rustix::process::{Resource, Rlimit};
@@ -11,12 +10,6 @@ use rustix::process::{Resource, Rlimit};
 /// Signals that may reach a whole session and of which the one who only waits for the task must not die.
 const FOR_THE_TASK: [i32; 7] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM];
-
-/// A descriptor this process was started with.
-pub(super) fn inherited(fd: i32) -> Option<OwnedFd> {
-    // SAFETY: fcntl only asks; whoever starts us passes these numbers for us to own, and each is taken once.
-    unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| OwnedFd::from_raw_fd(fd)) }
-}
 
 /// Makes `to` what `from` is, to be kept across an exec.
 pub(super) fn duplicate(from: i32, to: i32) -> io::Result<()> {
