@@ -24,6 +24,7 @@ pub(super) struct Cache {
 struct Incoming {
     digest: Digest,
     hasher: Hasher,
+    bytes: u64,
     /// An error keeps the rest of the file from being looked at.
     file: io::Result<NamedTempFile>,
 }
@@ -33,7 +34,7 @@ struct Incoming {
 pub(super) enum Received {
     /// More of it follows.
     Some,
-    Whole(Digest),
+    Whole(Digest, u64),
     Failed(Digest, String),
 }
 
@@ -57,9 +58,10 @@ impl Cache {
         let mut incoming =
             self.incoming.take().filter(|incoming| incoming.digest == piece.digest).unwrap_or_else(|| {
                 let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder).map_err(plain);
-                Incoming { digest: piece.digest, hasher: Hasher::default(), file }
+                Incoming { digest: piece.digest, hasher: Hasher::default(), bytes: 0, file }
             });
         incoming.hasher.update(&piece.bytes);
+        incoming.bytes += piece.bytes.len() as u64;
         if let Ok(file) = &mut incoming.file
             && let Err(error) = file.write_all(&piece.bytes)
         {
@@ -69,9 +71,9 @@ impl Cache {
             self.incoming = Some(incoming);
             return Received::Some;
         }
-        let Incoming { digest, hasher, file } = incoming;
+        let Incoming { digest, hasher, bytes, file } = incoming;
         match file.and_then(|file| if hasher.finish() == digest { self.keep(file, &digest) } else { Err(changed()) }) {
-            Ok(()) => Received::Whole(digest),
+            Ok(()) => Received::Whole(digest, bytes),
             Err(error) => Received::Failed(digest, error.to_string()),
         }
     }
@@ -119,14 +121,14 @@ mod tests {
         let digest = Digest::of(b"hello");
         assert!(matches!(cache.receive(&piece(digest, b"hel", false)), Received::Some));
         assert!(!cache.has(&digest, 5));
-        assert!(matches!(cache.receive(&piece(digest, b"lo", true)), Received::Whole(_)));
+        assert!(matches!(cache.receive(&piece(digest, b"lo", true)), Received::Whole(_, 5)));
         assert!(cache.has(&digest, 5) && !cache.has(&digest, 4));
         let other = Digest::of(b"other");
         assert!(matches!(cache.receive(&piece(other, b"wrong", true)), Received::Failed(..)));
         assert!(!cache.has(&other, 5));
         // A file that was begun and given up leaves nothing to the next one.
         assert!(matches!(cache.receive(&piece(other, b"oth", false)), Received::Some));
-        assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_)));
+        assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_, 0)));
         assert!(matches!(cache.receive(&piece(other, b"er", true)), Received::Failed(..)));
     }
 }

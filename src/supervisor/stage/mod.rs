@@ -22,7 +22,7 @@ use super::frame::{
 };
 use super::wire::Outbox;
 use crate::digest::Digest;
-use crate::protocol::receipt::OutputRef;
+use crate::protocol::receipt::{EntryKind, OutputRef};
 use crate::store::{Root, aged};
 use cache::{Cache, Received};
 use lay::{COPY, Found, LayError, Mark, SCRATCH};
@@ -35,6 +35,8 @@ const BACKLOG_BYTES_MAX: usize = 512 << 10;
 /// So little is laid out in less time than it takes to wake a thread.
 const FILES_AT_ONCE: usize = 8;
 const BYTES_AT_ONCE: u64 = 64 << 10;
+/// Kept files are made to fit their bound when this part of it has come to them.
+const FRESH_PART: u64 = 4;
 /// Times that a damaged file is asked for again before the attempt is given up.
 const AGAIN_MAX: u32 = 3;
 
@@ -55,6 +57,10 @@ pub(super) struct Stages {
     wanted: HashMap<Digest, Vec<u32>>,
     outgoing: VecDeque<Outgoing>,
     porter: Porter,
+    /// Bytes that came to the kept files since these were last made to fit their bound.
+    fresh: u64,
+    /// That is under way.
+    trimming: bool,
 }
 
 #[derive(Debug)]
@@ -113,10 +119,10 @@ impl Stages {
             if max == 0 {
                 Place::remove_other_programs(&root);
             }
-            Carried::Removed
+            Carried::Trimmed
         })?;
         let (attempts, wanted) = (BTreeMap::new(), HashMap::new());
-        Ok(Self { place, cache, attempts, wanted, outgoing: VecDeque::new(), porter })
+        Ok(Self { place, cache, attempts, wanted, outgoing: VecDeque::new(), porter, fresh: 0, trimming: true })
     }
 
     fn dir(&self, number: u32) -> PathBuf {
@@ -139,12 +145,16 @@ impl Stages {
         if !stage.end {
             return None;
         }
-        let is_lacking = |entry: &&OutputRef| {
-            entry.kind != crate::protocol::receipt::EntryKind::Directory
-                && !self.cache.has(&entry.digest, entry.size_bytes)
-        };
-        let lacking: HashSet<Digest> = staged.entries.iter().filter(is_lacking).map(|entry| entry.digest).collect();
+        let lacking = self.missing(number);
         self.lacking(number, lacking, out)
+    }
+
+    /// What an attempt starts from and is not kept here.
+    fn missing(&self, number: u32) -> HashSet<Digest> {
+        let is_missing =
+            |entry: &&OutputRef| entry.kind != EntryKind::Directory && !self.cache.has(&entry.digest, entry.size_bytes);
+        let entries = self.attempts.get(&number).into_iter().flat_map(|staged| &staged.entries);
+        entries.filter(is_missing).map(|entry| entry.digest).collect()
     }
 
     fn lacking(&mut self, number: u32, lacking: HashSet<Digest>, out: &mut Outbox) -> Option<Next> {
@@ -172,7 +182,10 @@ impl Stages {
         let piece = Piece::take(body).ok_or("a piece of a file that makes no sense")?;
         let (digest, error) = match self.cache.receive(&piece) {
             Received::Some => return Ok(Vec::new()),
-            Received::Whole(digest) => (digest, None),
+            Received::Whole(digest, bytes) => {
+                self.fresh += bytes;
+                (digest, None)
+            }
             Received::Failed(digest, error) => (digest, Some(error)),
         };
         let mut next = Vec::new();
@@ -248,10 +261,7 @@ impl Stages {
         }
         let places = if staged.discard { BTreeMap::new() } else { std::mem::take(&mut staged.places) };
         self.attempts.remove(&number);
-        let _ = self.porter.put(number, move || {
-            lay::remove(&dir, &cas, &places);
-            Carried::Removed
-        });
+        let _ = self.porter.put(number, move || Carried::Removed(lay::remove(&dir, &cas, &places)));
     }
 
     // ── What happens here ────────────────────────────────────────────────
@@ -272,12 +282,36 @@ impl Stages {
         let mut next = Vec::new();
         for (number, carried) in self.porter.take() {
             match carried {
-                Carried::Removed => {}
+                Carried::Removed(kept) => self.fresh += kept,
+                Carried::Trimmed => self.trimming = false,
                 Carried::Laid(result) => next.extend(self.laid(number, result, out)),
                 Carried::Collected(found) => next.extend(self.collected(number, *found, out)),
             }
         }
+        self.trim();
         next
+    }
+
+    /// Has the kept files fit their bound again, when enough has come to them. What attempts still wait to be laid out
+    /// may be beyond it: what goes all the same is asked for again.
+    fn trim(&mut self) {
+        if self.trimming || self.fresh <= self.place.cache_bytes / FRESH_PART {
+            return;
+        }
+        let waiting = self.attempts.values().filter(|staged| matches!(staged.phase, Phase::Lacking(_) | Phase::Laying));
+        let needed: u64 = waiting.flat_map(|staged| &staged.entries).map(|entry| entry.size_bytes).sum();
+        let (cas, max) = (self.place.cas(), self.place.cache_bytes.saturating_add(needed));
+        // Without a thread for it, it is tried with the next file.
+        self.trimming = self
+            .porter
+            .put(0, move || {
+                let _ = aged::trim(&cas, max);
+                Carried::Trimmed
+            })
+            .is_ok();
+        if self.trimming {
+            self.fresh = 0;
+        }
     }
 
     fn lay(&mut self, number: u32, out: &mut Outbox) -> Option<Next> {
@@ -313,7 +347,10 @@ impl Stages {
             }
             Err(LayError::Damaged(digest)) if staged.again < AGAIN_MAX => {
                 staged.again += 1;
-                self.lacking(number, HashSet::from([digest]), out)
+                // Whoever made room may have taken more than this one.
+                let mut lacking = self.missing(number);
+                lacking.insert(digest);
+                self.lacking(number, lacking, out)
             }
             Err(LayError::Damaged(digest)) => self.fail(number, format!("{digest} is damaged on this host each time")),
             Err(LayError::Failed(error)) => self.fail(number, error),
@@ -367,6 +404,9 @@ impl Stages {
     /// Removes everything of this run; for when no process lives any more.
     pub(super) fn leave(&self) {
         lay::remove_all(self.place.state());
+        if self.fresh > 0 {
+            let _ = aged::trim(&self.place.cas(), self.place.cache_bytes);
+        }
     }
 }
 
@@ -471,7 +511,7 @@ mod tests {
             digest: Digest::of(bytes),
             size_bytes: bytes.len() as u64,
             mode: None,
-            kind: crate::protocol::receipt::EntryKind::File,
+            kind: EntryKind::File,
         }
     }
 
@@ -500,5 +540,50 @@ mod tests {
                 assert!(kind == Kind::Gives && piece.last && Digest::of(&piece.bytes) == piece.digest);
             }
         }
+    }
+
+    fn wait_for(stages: &mut Stages, out: &mut Outbox) {
+        while !stages.porter.is_idle() {
+            assert!(stages.carried(out).is_empty());
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn kept(stages: &Stages) -> u64 {
+        let files = walkdir::WalkDir::new(stages.place.cas()).into_iter().flatten();
+        files.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
+    }
+
+    fn content(stages: &mut Stages, digest: &Digest, bytes: &[u8], out: &mut Outbox) -> Vec<Next> {
+        let mut body = Vec::new();
+        Squeeze::default().put(&mut body, digest, bytes, true);
+        stages.content(&body, out).unwrap()
+    }
+
+    #[test]
+    fn kept_files_fit_their_bound_while_the_supervisor_lives() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut stages = stages(dir.path(), 4000);
+        let mut out = Outbox::default();
+        wait_for(&mut stages, &mut out);
+        let files: Vec<Vec<u8>> = (0..20_u8).map(|i| vec![i; 1000]).collect();
+        let entries: Vec<OutputRef> =
+            files.iter().enumerate().map(|(i, bytes)| listed(&format!("f{i}"), bytes)).collect();
+        stages.stage(1, Stage { entries: entries.clone(), end: true }, &mut out);
+        for (bytes, entry) in files.iter().zip(&entries) {
+            assert!(content(&mut stages, &entry.digest, bytes, &mut out).is_empty());
+            wait_for(&mut stages, &mut out);
+        }
+        assert!(matches!(stages.attempts[&1].phase, Phase::Laid), "what an attempt waits for is not taken from it");
+        stages.release(1);
+        wait_for(&mut stages, &mut out);
+        content(&mut stages, &Digest::of(&[99; 2000]), &[99; 2000], &mut out);
+        stages.carried(&mut out);
+        wait_for(&mut stages, &mut out);
+        assert!(kept(&stages) <= 4000, "{}", kept(&stages));
+        content(&mut stages, &Digest::of(&[98; 900]), &[98; 900], &mut out);
+        content(&mut stages, &Digest::of(&[97; 3900]), &[97; 3900], &mut out);
+        stages.leave();
+        assert!(kept(&stages) <= 4000 && kept(&stages) > 0, "{}", kept(&stages));
     }
 }
