@@ -35,6 +35,8 @@ pub(super) enum Received {
     /// More of it follows.
     Some,
     Whole(Digest, u64),
+    /// What came is not what its digest says.
+    Broken(Digest),
     Failed(Digest, String),
 }
 
@@ -72,7 +74,10 @@ impl Cache {
             return Received::Some;
         }
         let Incoming { digest, hasher, bytes, file } = incoming;
-        match file.and_then(|file| if hasher.finish() == digest { self.keep(file, &digest) } else { Err(changed()) }) {
+        if file.is_ok() && hasher.finish() != digest {
+            return Received::Broken(digest);
+        }
+        match file.and_then(|file| self.keep(file, &digest)) {
             Ok(()) => Received::Whole(digest, bytes),
             Err(error) => Received::Failed(digest, error.to_string()),
         }
@@ -102,10 +107,6 @@ fn plain(error: io::Error) -> io::Error {
     inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
-fn changed() -> io::Error {
-    io::Error::other("it was changed while it was sent")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,11 +125,11 @@ mod tests {
         assert!(matches!(cache.receive(&piece(digest, b"lo", true)), Received::Whole(_, 5)));
         assert!(cache.has(&digest, 5) && !cache.has(&digest, 4));
         let other = Digest::of(b"other");
-        assert!(matches!(cache.receive(&piece(other, b"wrong", true)), Received::Failed(..)));
+        assert!(matches!(cache.receive(&piece(other, b"wrong", true)), Received::Broken(_)));
         assert!(!cache.has(&other, 5));
         // A file that was begun and given up leaves nothing to the next one.
         assert!(matches!(cache.receive(&piece(other, b"oth", false)), Received::Some));
         assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_, 0)));
-        assert!(matches!(cache.receive(&piece(other, b"er", true)), Received::Failed(..)));
+        assert!(matches!(cache.receive(&piece(other, b"er", true)), Received::Broken(_)));
     }
 }

@@ -37,7 +37,7 @@ const FILES_AT_ONCE: usize = 8;
 const BYTES_AT_ONCE: u64 = 64 << 10;
 /// Kept files are made to fit their bound when this part of it has come to them.
 const FRESH_PART: u64 = 4;
-/// Times that a damaged file is asked for again before the attempt is given up.
+/// Times that a file which is damaged, or came broken, is asked for again before the attempt is given up.
 const AGAIN_MAX: u32 = 3;
 
 /// What the loop has to do.
@@ -180,18 +180,25 @@ impl Stages {
     /// A piece of a file that was asked for.
     pub(super) fn content(&mut self, body: &[u8], out: &mut Outbox) -> Result<Vec<Next>, String> {
         let piece = Piece::take(body).ok_or("a piece of a file that makes no sense")?;
-        let (digest, error) = match self.cache.receive(&piece) {
+        let (digest, error, may_ask_again) = match self.cache.receive(&piece) {
             Received::Some => return Ok(Vec::new()),
             Received::Whole(digest, bytes) => {
                 self.fresh += bytes;
-                (digest, None)
+                (digest, None, false)
             }
-            Received::Failed(digest, error) => (digest, Some(error)),
+            // What another attempt may have damaged is no fault of those that wait for it.
+            Received::Broken(digest) => (digest, Some("it was changed while it was sent".to_owned()), true),
+            Received::Failed(digest, error) => (digest, Some(error), false),
         };
-        let mut next = Vec::new();
+        let (mut next, mut again) = (Vec::new(), Vec::new());
         for number in self.wanted.remove(&digest).unwrap_or_default() {
             let Some(staged) = self.attempts.get_mut(&number) else { continue };
             let Phase::Lacking(lacking) = &mut staged.phase else { continue };
+            if may_ask_again && staged.again < AGAIN_MAX {
+                staged.again += 1;
+                again.push(number);
+                continue;
+            }
             if let Some(error) = &error {
                 let path = staged.entries.iter().find(|entry| entry.digest == digest).map_or("", |entry| &*entry.path);
                 let error = format!("`{path}` could not be staged: {error}");
@@ -202,6 +209,10 @@ impl Stages {
             if lacking.is_empty() {
                 next.extend(self.lay(number, out));
             }
+        }
+        if let Some(first) = again.first() {
+            put(out, Kind::Lacks, *first, &Wanted { digests: vec![digest] });
+            self.wanted.insert(digest, again);
         }
         Ok(next)
     }
@@ -585,5 +596,33 @@ mod tests {
         content(&mut stages, &Digest::of(&[97; 3900]), &[97; 3900], &mut out);
         stages.leave();
         assert!(kept(&stages) <= 4000 && kept(&stages) > 0, "{}", kept(&stages));
+    }
+
+    #[test]
+    fn what_comes_broken_is_asked_for_again_by_all_that_wait_for_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut stages = stages(dir.path(), 1 << 20);
+        let mut out = Outbox::default();
+        wait_for(&mut stages, &mut out);
+        let entry = listed("f", b"whole");
+        for number in [1, 2] {
+            stages.stage(number, Stage { entries: vec![entry.clone()], end: true }, &mut out);
+        }
+        let asked = |out: &mut Outbox| frames(out).iter().filter(|(kind, _)| *kind == Kind::Lacks).count();
+        assert_eq!(asked(&mut out), 1);
+        assert!(content(&mut stages, &entry.digest, b"broken", &mut out).is_empty());
+        assert_eq!(asked(&mut out), 1);
+        content(&mut stages, &entry.digest, b"whole", &mut out);
+        assert!([1, 2].iter().all(|number| matches!(stages.attempts[number].phase, Phase::Laid)));
+        // One that changes each time ends those that wait, with why.
+        let changing = listed("g", b"never this");
+        stages.stage(3, Stage { entries: vec![changing.clone()], end: true }, &mut out);
+        for _ in 0..=AGAIN_MAX {
+            assert_eq!(asked(&mut out), 1);
+            content(&mut stages, &changing.digest, b"that", &mut out);
+        }
+        assert_eq!(asked(&mut out), 0);
+        let Phase::Failed(failed) = &stages.attempts[&3].phase else { panic!("{:?}", stages.attempts[&3].phase) };
+        assert_eq!(failed.error, "`g` could not be staged: it was changed while it was sent");
     }
 }
