@@ -114,6 +114,7 @@ impl Stages {
         let (cas, max, root) = (place.cas(), place.cache_bytes, place.root().to_owned());
         let mut porter = Porter::new(wake);
         porter.put(0, move || {
+            Place::remove_dead(&root);
             let _ = aged::trim(&cas, max);
             // Who wants nothing kept wants no programs kept either.
             if max == 0 {
@@ -414,7 +415,7 @@ impl Stages {
 
     /// Removes everything of this run; for when no process lives any more.
     pub(super) fn leave(&self) {
-        lay::remove_all(self.place.state());
+        self.place.leave();
         if self.fresh > 0 {
             let _ = aged::trim(&self.place.cas(), self.place.cache_bytes);
         }
