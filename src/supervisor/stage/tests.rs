@@ -1,0 +1,130 @@
+//! What the engine says and what came of it, without a supervisor around them.
+
+use super::*;
+
+fn stages(dir: &Path, cache_bytes: u64) -> Stages {
+    let wanted =
+        frame::Place { root: dir.to_string_lossy().into_owned(), worker: "w".to_owned(), lease_ms: 0, cache_bytes };
+    Stages::open(Place::open(&wanted, "run").unwrap(), crate::supervisor::sys::event().unwrap()).unwrap()
+}
+
+/// The frames of an outbox.
+fn frames(out: &mut Outbox) -> Vec<(Kind, Vec<u8>)> {
+    let mut bytes = &*std::mem::take(out.frames());
+    let mut frames = Vec::new();
+    while let Some(head) = frame::peek(bytes).unwrap() {
+        let (frame, rest) = bytes.split_at(frame::HEADER_BYTES + head.length);
+        frames.push((head.kind.unwrap(), frame[frame::HEADER_BYTES..].to_vec()));
+        bytes = rest;
+    }
+    frames
+}
+
+fn listed(name: &str, bytes: &[u8]) -> OutputRef {
+    OutputRef {
+        path: name.into(),
+        digest: Digest::of(bytes),
+        size_bytes: bytes.len() as u64,
+        mode: None,
+        kind: EntryKind::File,
+    }
+}
+
+#[test]
+fn no_file_is_open_before_it_is_its_turn() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    stages.stage(1, Stage { entries: Vec::new(), end: true }, &mut out);
+    let copy = stages.dir(1).join(COPY);
+    let names: Vec<String> = (0..2000).map(|i| format!("f{i}")).collect();
+    names.iter().for_each(|name| std::fs::write(copy.join(name), name).unwrap());
+    let patterns = Collect { outputs: vec!["f*".to_owned()], files: Vec::new() };
+    let Found { places, .. } = lay::collect(&stages.dir(1), &patterns);
+    stages.attempts.get_mut(&1).unwrap().places = places;
+    let digests: Vec<Digest> = names.iter().map(|name| Digest::of(name.as_bytes())).collect();
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    stages.fetch(1, &Wanted { digests: digests.clone() });
+    // Other tests open and close theirs meanwhile.
+    assert!(open() < before + 500);
+    while stages.is_sending() {
+        stages.pump(&mut out);
+        for (kind, body) in frames(&mut out) {
+            let piece = Piece::take(&body).unwrap();
+            assert!(kind == Kind::Gives && piece.last && Digest::of(&piece.bytes) == piece.digest);
+        }
+    }
+}
+
+fn wait_for(stages: &mut Stages, out: &mut Outbox) {
+    while !stages.porter.is_idle() {
+        assert!(stages.carried(out).is_empty());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+fn kept(stages: &Stages) -> u64 {
+    let files = walkdir::WalkDir::new(stages.place.cas()).into_iter().flatten();
+    files.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+fn content(stages: &mut Stages, digest: &Digest, bytes: &[u8], out: &mut Outbox) -> Vec<Next> {
+    let mut body = Vec::new();
+    Squeeze::default().put(&mut body, digest, bytes, true);
+    stages.content(&body, out).unwrap()
+}
+
+#[test]
+fn kept_files_fit_their_bound_while_the_supervisor_lives() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 4000);
+    let mut out = Outbox::default();
+    wait_for(&mut stages, &mut out);
+    let files: Vec<Vec<u8>> = (0..20_u8).map(|i| vec![i; 1000]).collect();
+    let entries: Vec<OutputRef> = files.iter().enumerate().map(|(i, bytes)| listed(&format!("f{i}"), bytes)).collect();
+    stages.stage(1, Stage { entries: entries.clone(), end: true }, &mut out);
+    for (bytes, entry) in files.iter().zip(&entries) {
+        assert!(content(&mut stages, &entry.digest, bytes, &mut out).is_empty());
+        wait_for(&mut stages, &mut out);
+    }
+    assert!(matches!(stages.attempts[&1].phase, Phase::Laid), "what an attempt waits for is not taken from it");
+    stages.release(1);
+    wait_for(&mut stages, &mut out);
+    content(&mut stages, &Digest::of(&[99; 2000]), &[99; 2000], &mut out);
+    stages.carried(&mut out);
+    wait_for(&mut stages, &mut out);
+    assert!(kept(&stages) <= 4000, "{}", kept(&stages));
+    content(&mut stages, &Digest::of(&[98; 900]), &[98; 900], &mut out);
+    content(&mut stages, &Digest::of(&[97; 3900]), &[97; 3900], &mut out);
+    stages.leave();
+    assert!(kept(&stages) <= 4000 && kept(&stages) > 0, "{}", kept(&stages));
+}
+
+#[test]
+fn what_comes_broken_is_asked_for_again_by_all_that_wait_for_it() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    wait_for(&mut stages, &mut out);
+    let entry = listed("f", b"whole");
+    for number in [1, 2] {
+        stages.stage(number, Stage { entries: vec![entry.clone()], end: true }, &mut out);
+    }
+    let asked = |out: &mut Outbox| frames(out).iter().filter(|(kind, _)| *kind == Kind::Lacks).count();
+    assert_eq!(asked(&mut out), 1);
+    assert!(content(&mut stages, &entry.digest, b"broken", &mut out).is_empty());
+    assert_eq!(asked(&mut out), 1);
+    content(&mut stages, &entry.digest, b"whole", &mut out);
+    assert!([1, 2].iter().all(|number| matches!(stages.attempts[number].phase, Phase::Laid)));
+    // One that changes each time ends those that wait, with why.
+    let changing = listed("g", b"never this");
+    stages.stage(3, Stage { entries: vec![changing.clone()], end: true }, &mut out);
+    for _ in 0..=AGAIN_MAX {
+        assert_eq!(asked(&mut out), 1);
+        content(&mut stages, &changing.digest, b"that", &mut out);
+    }
+    assert_eq!(asked(&mut out), 0);
+    let Phase::Failed(failed) = &stages.attempts[&3].phase else { panic!("{:?}", stages.attempts[&3].phase) };
+    assert_eq!(failed.error, "`g` could not be staged: it was changed while it was sent");
+}
