@@ -22,7 +22,6 @@ use crate::supervisor::frame::{
     Spawn, Stage, Started, Stream, Wanted, Welcome,
 };
 use crate::supervisor::stage::piece::{PIECE_BYTES, Squeeze};
-use crate::supervisor::sweep;
 use crate::supervisor::wire::{Inbox, Outbox, READ_BYTES};
 use crate::time::millis;
 
@@ -34,6 +33,13 @@ const PIPE_BYTES: usize = 256 << 10;
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that may wait for the connection before no more of a file is read.
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
+/// Bytes of files on their way: at first, at least and at most.
+const WINDOW_BYTES_FIRST: u64 = 1 << 20;
+const WINDOW_BYTES_MIN: u64 = 512 << 10;
+const WINDOW_BYTES_MAX: u64 = 32 << 20;
+/// Answers that come sooner let more go, and those that come later less.
+const PACE_FAST: Duration = Duration::from_millis(500);
+const PACE_SLOW: Duration = Duration::from_secs(2);
 
 /// What the supervisor says. `attempt` is the number the engine chose in [`Link::spawn`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +139,45 @@ pub struct Link {
     uploads: VecDeque<Upload>,
     /// Bytes of files that were sent, before compression.
     uploaded: u64,
+    pace: Pace,
+}
+
+/// How much of files may be on the way: as much as the other side takes in within a moment, so that what else there is to
+/// say never waits for long, and a slow connection is not taken for a dead one. The other side answers each beat, so a
+/// beat behind some bytes measures them.
+#[derive(Debug)]
+struct Pace {
+    window: u64,
+    /// Up to where the other side has taken files in.
+    taken: u64,
+    /// Beats on their way: up to where files were sent before each, and when.
+    beats: VecDeque<(u64, Instant)>,
+}
+
+impl Pace {
+    fn beaten(&mut self, sent: u64) {
+        self.beats.push_back((sent, Instant::now()));
+    }
+
+    fn answered(&mut self) {
+        let Some((sent, at)) = self.beats.pop_front() else { return };
+        let (bytes, took) = (sent - self.taken, at.elapsed());
+        self.taken = sent;
+        if took > PACE_SLOW {
+            self.window = (self.window / 2).max(WINDOW_BYTES_MIN);
+        } else if took < PACE_FAST && bytes > 0 {
+            self.window = (self.window * 2).min(WINDOW_BYTES_MAX);
+        }
+    }
+
+    fn is_open(&self, sent: u64) -> bool {
+        sent - self.taken < self.window
+    }
+
+    /// Whether so much was sent since the last beat that another one is due.
+    fn wants_beat(&self, sent: u64) -> bool {
+        sent - self.beats.back().map_or(self.taken, |(at, _)| *at) >= self.window / 4
+    }
 }
 
 impl Link {
@@ -151,6 +196,7 @@ impl Link {
             greeted: false,
             uploads: VecDeque::new(),
             uploaded: 0,
+            pace: Pace { window: WINDOW_BYTES_FIRST, taken: 0, beats: VecDeque::new() },
         };
         link.put(Kind::Hello, 0, hello)?;
         for fd in [link.as_fd(), link.write_fd()] {
@@ -224,6 +270,28 @@ impl Link {
     /// Says that we live; it answers.
     pub fn beat(&mut self) {
         frame::put_bare(self.outbox.frames(), Kind::Beat, 0);
+        self.pace.beaten(self.uploaded);
+    }
+
+    /// Nothing is to go on there any more: no file is sent on, and the other side is told to end everything and leave. It
+    /// is still listened to.
+    pub fn fence(&mut self) {
+        self.uploads.clear();
+        self.put_small(Kind::Bye, 0, &Grace { grace_ms: 0 });
+    }
+
+    /// Writes what is buffered, and waits for the connection to take it; no longer than this.
+    pub fn push_out(&mut self, limit: Duration) {
+        let uploads = std::mem::take(&mut self.uploads);
+        let end = Instant::now() + limit;
+        while self.flush().is_ok() && !self.outbox.is_empty() {
+            let Ok(left) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else { break };
+            let mut fds = [PollFd::from_borrowed_fd(self.write_fd(), PollFlags::OUT)];
+            if !matches!(rustix::event::poll(&mut fds, Some(&left)), Ok(1..)) {
+                break;
+            }
+        }
+        self.uploads = uploads;
     }
 
     /// Lists what an attempt starts from; what is lacking there is asked for.
@@ -281,7 +349,7 @@ impl Link {
                     return Ok(());
                 }
                 Err(error) => return Err(error),
-                Ok(true) if !self.uploads.is_empty() => {}
+                Ok(true) if !self.uploads.is_empty() && self.pace.is_open(self.uploaded) => {}
                 Ok(_) => return Ok(()),
             }
         }
@@ -289,12 +357,15 @@ impl Link {
 
     /// Reads on in files that are on their way.
     fn read_on(&mut self) {
-        while self.outbox.backlog() < BACKLOG_BYTES_MAX {
+        while self.outbox.backlog() < BACKLOG_BYTES_MAX && self.pace.is_open(self.uploaded) {
             let Some(upload) = self.uploads.front_mut() else { return };
             let (sent, last) = upload.next(self.outbox.frames());
             self.uploaded += sent;
             if last {
                 self.uploads.pop_front();
+            }
+            if self.pace.wants_beat(self.uploaded) {
+                self.beat();
             }
         }
     }
@@ -302,7 +373,7 @@ impl Link {
     /// Whether something is left to write; poll [`Link::write_fd`] for it.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        !self.outbox.is_empty() || !self.uploads.is_empty()
+        !self.outbox.is_empty() || (!self.uploads.is_empty() && self.pace.is_open(self.uploaded))
     }
 
     /// Hands over every frame that is there, without waiting.
@@ -318,6 +389,9 @@ impl Link {
             let full = self.inbox.unread() - before == READ_BYTES;
             while let Some((head, body)) = self.inbox.next_piece().map_err(broken)? {
                 if let Some(frame) = decode(head, body, &mut self.greeted).map_err(broken)? {
+                    if frame == FromSupervisor::Beating {
+                        self.pace.answered();
+                    }
                     on_frame(frame);
                 }
             }
@@ -414,7 +488,6 @@ impl Drop for Link {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = sweep::descendants(&[]);
     }
 }
 
