@@ -377,3 +377,34 @@ fn put_back(entries: &[OutputRef], places: &Places<'_>, judged: &mut Judged) {
 pub(super) fn kept(task: &Task, looked: &super::reuse::Looked) -> Kept {
     Kept { why_not: None, parts: Some(looked.parts(task)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn set(paths: &[&str]) -> Set {
+        let entry = |path: &&str| OutputRef {
+            path: (*path).into(),
+            digest: Digest::of(path.as_bytes()),
+            size_bytes: 1,
+            mode: None,
+            kind: EntryKind::File,
+        };
+        Set { entries: paths.iter().map(entry).collect(), ..Set::default() }
+    }
+
+    #[test]
+    fn another_host_may_only_name_what_it_was_asked_for() {
+        let mut task = samples::fleet(&["t"]).tasks.values().next().unwrap().clone();
+        assert_eq!(check(&task, &[]), Ok(()));
+        assert!(check(&task, &[set(&[])]).is_err(), "nothing was asked for");
+        task.outputs = ["out/**".into(), "!out/no".into(), "one".into()].into();
+        assert_eq!(check(&task, &[set(&["out/a", "out/b/c", "one"])]), Ok(()));
+        for path in ["other", "out", "out/no", "../out/a", "out/../other", "/out/a", "oneself", ""] {
+            assert!(check(&task, &[set(&[path])]).is_err(), "{path}");
+        }
+        assert!(check(&task, &[]).is_err(), "its list is missing");
+        assert!(check(&task, &[set(&[]), set(&[])]).is_err(), "a list too many");
+    }
+}
