@@ -20,6 +20,7 @@ use super::exits::{self, Entry, ExitLog};
 use super::frame::{
     self, Collect, Credit, EndedBy, Env, FrameError, Grace, Hello, Kind, NotStarted, NotStartedCause, Spawn,
 };
+use super::guard::{self, Guard};
 use super::secrets::SecretFiles;
 use super::spawn::{BaseEnv, Done, Job, Spawner, What};
 use super::stage::Stages;
@@ -42,7 +43,8 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 /// on the main thread, before any other thread exists.
 #[must_use]
 pub fn serve() -> ExitCode {
-    let result = Server::new().and_then(|mut server| {
+    let hidden = guard::hide_if_guarded();
+    let result = hidden.and_then(|()| Server::new()).and_then(|mut server| {
         let result = server.run();
         server.end_now();
         if let Some(stages) = &server.stages {
@@ -91,8 +93,9 @@ struct Server {
     collects: BTreeMap<u32, Collect>,
     /// Silence of the engine that ends everything.
     lease_ms: Option<u64>,
-    /// When the engine was last heard.
+    /// When the engine was last heard, on the clock that goes on while the machine sleeps.
     heard_ms: u64,
+    guard: Guard,
     /// Attempts to be told in this turn that they end.
     to_term: BTreeSet<u32>,
 }
@@ -107,6 +110,7 @@ fn engine_out() -> BorrowedFd<'static> {
 
 impl Server {
     fn new() -> io::Result<Self> {
+        let guard = Guard::find();
         sys::outlive_signals();
         sys::keep_inherited_files();
         // Fails when we lead a group already, and then a terminal's Ctrl-C is ignored anyway.
@@ -137,7 +141,8 @@ impl Server {
             stages: None,
             collects: BTreeMap::new(),
             lease_ms: None,
-            heard_ms: sys::monotonic_ms(),
+            heard_ms: sys::boot_ms(),
+            guard,
             to_term: BTreeSet::new(),
         })
     }
@@ -185,10 +190,10 @@ impl Server {
             self.enforce_limits();
             self.carry();
             self.say()?;
-            if self.lease_is_over(now_ms) {
-                eprintln!("fleet supervisor: the engine was silent for longer than its lease");
+            if self.lease_is_over() {
                 return Ok(());
             }
+            self.guard.bear_until(self.silence_ends_ms());
             let staged = self.stages.as_ref().is_none_or(Stages::is_idle);
             if self.leaving && self.attempts.is_empty() && self.outbox.is_empty() && staged {
                 return Ok(());
@@ -245,11 +250,15 @@ impl Server {
 
     /// Reads and obeys; `false` when the engine is gone.
     fn hear(&mut self) -> io::Result<bool> {
+        // We were kept from looking, and what is there to read may be as old as that.
+        if self.lease_is_over() {
+            return Ok(false);
+        }
         // What a dead engine had still ordered is not begun any more.
         if !self.inbox.fill(engine_in())? {
             return Ok(false);
         }
-        self.heard_ms = sys::monotonic_ms();
+        self.heard_ms = sys::boot_ms();
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut result = Ok(());
         while result.is_ok() {

@@ -208,6 +208,19 @@ pub(super) fn read_onto(fd: BorrowedFd<'_>, buffer: &mut Vec<u8>, limit: usize) 
     }
 }
 
+/// Other processes of this user may not look into this one: not at its memory, and not at its descriptors by way of
+/// `/proc`. What it looks at of itself there stays open to it, and what it executes may be looked into again.
+pub(super) fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}
+
+/// A descriptor this process was started with, beside the standard three.
+pub(super) fn inherited(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: fcntl only asks; whoever starts us passes these numbers for us to own, and each is taken once, before
+    // anything else is opened that could get it.
+    unsafe { (fd > 2 && libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| OwnedFd::from_raw_fd(fd)) }
+}
+
 /// The engine's two pipes, as this process was given them.
 pub(super) fn stdio() -> [BorrowedFd<'static>; 2] {
     // SAFETY: the standard library opens 0 and 1 at start-up if they are closed, and nothing of ours closes them.

@@ -3,6 +3,7 @@
 
 mod confine;
 mod escape;
+mod guard;
 mod limits;
 mod secrets;
 mod world;

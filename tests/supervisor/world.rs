@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fleet::host::link::{Alive, FromSupervisor, Link};
 use fleet::host::local::{self, LinkOptions};
-use fleet::supervisor::frame::{Env, Exited, NotStarted, NotStartedCause, Spawn, Stream};
+use fleet::supervisor::frame::{Env, Exited, NotStarted, NotStartedCause, Place, Spawn, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -93,6 +93,20 @@ impl Engine {
         fs::write(&exe, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&exe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let options = LinkOptions { exe, ..options(dir.path()) };
+        Self::start_as(dir, &options)
+    }
+
+    /// With a supervisor that has a guard, which a script starts, in a place for anybody.
+    pub(crate) fn start_guarded(script: &str, lease_ms: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let exe = dir.path().join("fleet");
+        fs::write(&exe, format!("#!/bin/sh\n{script}\n")).unwrap();
+        for (path, mode) in [(&*exe, 0o755), (dir.path(), 0o777)] {
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let root = dir.path().join("place").display().to_string();
+        let place = Place { root, worker: "w".to_owned(), lease_ms, cache_bytes: 1 << 20 };
+        let options = LinkOptions { exe, place: Some(place), ..options(dir.path()) };
         Self::start_as(dir, &options)
     }
 

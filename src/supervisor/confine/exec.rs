@@ -3,7 +3,6 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr;
 
 use rustix::process::{Resource, Rlimit};
@@ -11,12 +10,6 @@ use rustix::process::{Resource, Rlimit};
 /// Signals that may reach a whole session and of which the one who only waits for the task must not die.
 const FOR_THE_TASK: [i32; 7] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM];
-
-/// A descriptor this process was started with.
-pub(super) fn inherited(fd: i32) -> Option<OwnedFd> {
-    // SAFETY: fcntl only asks; whoever starts us passes these numbers for us to own, and each is taken once.
-    unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| OwnedFd::from_raw_fd(fd)) }
-}
 
 /// Makes `to` what `from` is, to be kept across an exec.
 pub(super) fn duplicate(from: i32, to: i32) -> io::Result<()> {
@@ -48,11 +41,6 @@ pub(super) fn reset_signals() {
 /// No memory image of it is written anywhere.
 pub(super) fn no_core() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
-}
-
-/// Other processes of this user may not look into this one.
-pub(super) fn hide() -> io::Result<()> {
-    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
 /// Root without any of its powers, also after the exec, which would give them back from the bounding set.

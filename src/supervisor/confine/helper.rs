@@ -51,7 +51,7 @@ impl Reports {
 
 fn as_told(act: fn(&Orders, &mut Reports) -> Result<ExitCode, NotStarted>) -> ExitCode {
     sys::keep_inherited_files();
-    let (Some(orders), Some(report)) = (exec::inherited(ORDERS_FD), exec::inherited(REPORT_FD)) else {
+    let (Some(orders), Some(report)) = (sys::inherited(ORDERS_FD), sys::inherited(REPORT_FD)) else {
         return tried(Err("this is a part of fleet's supervisor and no command".to_owned()));
     };
     let mut reports = Reports(File::from(report));
@@ -124,7 +124,7 @@ fn become_bubblewrap(program: &str, command: &[String]) -> Result<ExitCode, NotS
 
 /// The task's own standard error, which the report had the place of.
 pub(super) fn take_stderr_back() -> std::io::Result<()> {
-    match exec::inherited(STDERR_FD) {
+    match sys::inherited(STDERR_FD) {
         Some(stderr) => exec::duplicate(stderr.as_raw_fd(), 2),
         None => Err(std::io::ErrorKind::NotFound.into()),
     }

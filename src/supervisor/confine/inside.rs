@@ -27,7 +27,7 @@ extern "C" fn told(_: i32) {
 
 pub(super) fn hold(orders: &Orders, reports: &mut Reports) -> Result<ExitCode, NotStarted> {
     let How::Bubblewrap { rules, sockets, .. } = &orders.how else { return Err(host("these orders are for outside")) };
-    let taken = take_stderr_back().and_then(|()| exec::hide());
+    let taken = take_stderr_back().and_then(|()| sys::hide());
     taken.map_err(|error| host(&format!("cannot prepare the sandbox: {error}")))?;
     exec::on_term(told);
     if let Some(rules) = rules {

@@ -84,7 +84,65 @@ pub struct Collected {
     pub error: Option<String>,
 }
 
-/// Most entries of one frame: each is a path of at most 4 KiB and some hundred bytes.
+/// Most entries of one frame, for who counts them; see [`chunks`].
 pub const ENTRIES_MAX: usize = 200;
 /// Most digests of one frame.
 pub const DIGESTS_MAX: usize = 8192;
+
+/// What the entries of one frame may come to, with room for the rest of its body.
+const ENTRIES_BYTES_MAX: usize = 900 << 10;
+/// What an entry takes beside its path.
+const ENTRY_BYTES: usize = 300;
+/// What a byte of a path can come to in JSON: `\u0001`.
+const ESCAPED_BYTES: usize = 6;
+
+/// Parts of a list that each fit a frame, whatever their paths are made of; none of an empty list.
+pub fn chunks(entries: &[OutputRef]) -> impl Iterator<Item = &[OutputRef]> {
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |entry: &&OutputRef| {
+            bytes += ESCAPED_BYTES * entry.path.len() + ENTRY_BYTES;
+            bytes <= ENTRIES_BYTES_MAX
+        };
+        // One that is too long by itself goes alone, and whoever sends it is told.
+        let count = rest.iter().take_while(fits).count().max(1);
+        let part;
+        (part, rest) = rest.split_at_checked(count)?;
+        Some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::receipt::{EntryKind, Mode};
+    use crate::supervisor::frame::{self, BODY_BYTES_MAX, Kind};
+
+    #[test]
+    fn parts_of_any_list_fit_a_frame() {
+        let entry = |length: usize, of: &str| OutputRef {
+            path: of.repeat(length).into(),
+            digest: Digest::of(b""),
+            size_bytes: u64::MAX,
+            mode: Some(Mode::of(0o7777)),
+            kind: EntryKind::Directory,
+        };
+        assert_eq!(chunks(&[]).count(), 0);
+        for of in ["a", "\"", "\u{1}"] {
+            let list: Vec<OutputRef> = (0..5000).map(|i| entry(1 + i % 4095, of)).collect();
+            let mut whole = Vec::new();
+            for part in chunks(&list) {
+                let mut out = Vec::new();
+                let collected = Collected { entries: part.to_vec(), ..Collected::default() };
+                frame::put(&mut out, Kind::Collected, 1, &collected).unwrap();
+                assert!(!part.is_empty() && out.len() <= BODY_BYTES_MAX);
+                whole.extend_from_slice(part);
+            }
+            assert_eq!(whole, list);
+        }
+        let many: Vec<OutputRef> = (0..10_000).map(|_| entry(20, "a")).collect();
+        assert!(chunks(&many).count() < 10, "short paths fill a frame");
+        assert_eq!(chunks(&[entry(1 << 20, "a"), entry(1, "a")]).count(), 2);
+    }
+}

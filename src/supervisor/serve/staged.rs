@@ -10,7 +10,7 @@ use crate::supervisor::frame::{
 };
 use crate::supervisor::stage::place::Place;
 use crate::supervisor::stage::{Next, Stages};
-use crate::supervisor::{sweep, sys};
+use crate::supervisor::{guard, sweep, sys};
 
 /// The engine's silence is looked at this often.
 const LEASE_LOOKS: u64 = 4;
@@ -40,8 +40,20 @@ impl Server {
     }
 
     /// Whether the engine was silent for too long. A suspended run has an engine that is stopped with it.
-    pub(super) fn lease_is_over(&self, now_ms: u64) -> bool {
-        !self.clock.suspended() && self.lease_ms.is_some_and(|lease| now_ms.saturating_sub(self.heard_ms) > lease)
+    pub(super) fn lease_is_over(&self) -> bool {
+        let silent_ms = sys::boot_ms().saturating_sub(self.heard_ms);
+        let is_over = !self.clock.suspended() && self.lease_ms.is_some_and(|lease| silent_ms > lease);
+        if is_over {
+            eprintln!("fleet supervisor: the engine was silent for longer than its lease");
+        }
+        is_over
+    }
+
+    /// When the guard ends what we should have ended: later than we would, and sooner than the engine counts on it,
+    /// whose lease is twice ours.
+    pub(super) fn silence_ends_ms(&self) -> Option<u64> {
+        let lease = self.lease_ms.filter(|_| !self.clock.suspended())?;
+        Some(self.heard_ms.saturating_add(lease).saturating_add(lease / 2))
     }
 
     /// Obeys what is said of copies.
@@ -153,7 +165,7 @@ impl Server {
                 None => name == pattern,
             })
         };
-        let ours = [sweep::ATTEMPT_VARIABLE, sweep::STATE_VARIABLE];
+        let ours = [sweep::ATTEMPT_VARIABLE, sweep::STATE_VARIABLE, guard::VARIABLE];
         let mut vars: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| allowed(name) && !ours.contains(&&**name))

@@ -15,9 +15,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::frame::{
-    self, Collect, DIGESTS_MAX, ENTRIES_MAX, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
+    self, Collect, DIGESTS_MAX, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
 };
 use super::wire::Outbox;
 use crate::digest::Digest;
@@ -85,10 +86,19 @@ enum Phase {
 #[derive(Debug)]
 struct Outgoing {
     digest: Digest,
+    source: Option<Source>,
+    /// The file, while it is read: one at a time, of however many are on their way.
     from: Option<File>,
     squeeze: Squeeze,
-    /// Of a link, its text.
-    text: Option<Vec<u8>>,
+}
+
+/// Where the bytes of a digest are, before they are looked at.
+#[derive(Debug)]
+struct Source {
+    root: Arc<Root>,
+    path: Box<str>,
+    /// Of a link, the text counts.
+    is_link: bool,
 }
 
 impl Stages {
@@ -216,19 +226,15 @@ impl Stages {
     /// Files that an attempt made are to be sent.
     pub(super) fn fetch(&mut self, number: u32, wanted: &Wanted) {
         let Some(staged) = self.attempts.get(&number) else { return };
-        let root = Root::open(&self.place.attempt(number).join(COPY));
-        for digest in &wanted.digests {
-            let mut one = Outgoing { digest: *digest, from: None, squeeze: Squeeze::default(), text: None };
-            if let (Some((path, mark)), Ok(root)) = (staged.places.get(digest), &root) {
-                if *mark == Mark::default() {
-                    let text = std::fs::read_link(root.path().join(&**path));
-                    one.text = text.ok().map(|text| text.into_os_string().into_encoded_bytes());
-                } else {
-                    one.from = root.read(Path::new(&**path)).ok();
-                }
-            }
-            self.outgoing.push_back(one);
-        }
+        let root = Root::open(&self.place.attempt(number).join(COPY)).ok().map(Arc::new);
+        self.outgoing.extend(wanted.digests.iter().map(|digest| {
+            let source = root.as_ref().zip(staged.places.get(digest)).map(|(root, (path, mark))| Source {
+                root: Arc::clone(root),
+                path: path.clone(),
+                is_link: *mark == Mark::default(),
+            });
+            Outgoing { digest: *digest, source, from: None, squeeze: Squeeze::default() }
+        }));
     }
 
     /// Nobody wants anything of an attempt any more.
@@ -331,11 +337,11 @@ impl Stages {
         staged.places = found.places;
         for mut set in found.sets {
             let entries = std::mem::take(&mut set.entries);
-            for some in entries.chunks(ENTRIES_MAX) {
+            for some in frame::chunks(&entries) {
                 let part = frame::Collected { set: set.set, entries: some.to_vec(), ..frame::Collected::default() };
-                put(out, Kind::Collected, number, &part);
+                put_collected(out, number, &part);
             }
-            put(out, Kind::Collected, number, &set);
+            put_collected(out, number, &set);
         }
         Some(Next::Exited(number, *exited))
     }
@@ -368,9 +374,15 @@ impl Outgoing {
     /// Appends the next piece; `true` after the last. A file that cannot be read ends early, and its digest says so.
     fn next(&mut self, out: &mut Vec<u8>) -> bool {
         let mut bytes = Vec::new();
-        if let Some(text) = self.text.take() {
-            bytes = text;
-        } else if let Some(from) = &mut self.from {
+        if let Some(Source { root, path, is_link }) = self.source.take() {
+            if is_link {
+                let text = std::fs::read_link(root.path().join(&*path)).unwrap_or_default();
+                bytes = text.into_os_string().into_encoded_bytes();
+            } else {
+                self.from = root.read(Path::new(&*path)).ok();
+            }
+        }
+        if let Some(from) = &mut self.from {
             bytes.reserve(PIECE_BYTES);
             let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
             if from.take(limit).read_to_end(&mut bytes).is_err() || bytes.len() < PIECE_BYTES {
@@ -416,9 +428,77 @@ fn placed(dir: &Path, mut spawn: Spawn) -> io::Result<Spawn> {
     Ok(spawn)
 }
 
+/// Queues a part of what an attempt made; what does not fit makes the set one that could not be looked through.
+fn put_collected(out: &mut Outbox, number: u32, part: &frame::Collected) {
+    if let Err(error) = frame::put(out.frames(), Kind::Collected, number, part) {
+        let error = Some(format!("what it made cannot be told: {error}"));
+        put(out, Kind::Collected, number, &frame::Collected { set: part.set, error, ..frame::Collected::default() });
+    }
+}
+
 /// Queues a control frame whose size has a bound.
 fn put<T: serde::Serialize>(out: &mut Outbox, kind: Kind, number: u32, body: &T) {
     if let Err(error) = frame::put(out.frames(), kind, number, body) {
         debug_assert!(false, "{kind:?}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stages(dir: &Path, cache_bytes: u64) -> Stages {
+        let wanted =
+            frame::Place { root: dir.to_string_lossy().into_owned(), worker: "w".to_owned(), lease_ms: 0, cache_bytes };
+        Stages::open(Place::open(&wanted, "run").unwrap(), crate::supervisor::sys::event().unwrap()).unwrap()
+    }
+
+    /// The frames of an outbox.
+    fn frames(out: &mut Outbox) -> Vec<(Kind, Vec<u8>)> {
+        let mut bytes = &*std::mem::take(out.frames());
+        let mut frames = Vec::new();
+        while let Some(head) = frame::peek(bytes).unwrap() {
+            let (frame, rest) = bytes.split_at(frame::HEADER_BYTES + head.length);
+            frames.push((head.kind.unwrap(), frame[frame::HEADER_BYTES..].to_vec()));
+            bytes = rest;
+        }
+        frames
+    }
+
+    fn listed(name: &str, bytes: &[u8]) -> OutputRef {
+        OutputRef {
+            path: name.into(),
+            digest: Digest::of(bytes),
+            size_bytes: bytes.len() as u64,
+            mode: None,
+            kind: crate::protocol::receipt::EntryKind::File,
+        }
+    }
+
+    #[test]
+    fn no_file_is_open_before_it_is_its_turn() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut stages = stages(dir.path(), 1 << 20);
+        let mut out = Outbox::default();
+        stages.stage(1, Stage { entries: Vec::new(), end: true }, &mut out);
+        let copy = stages.dir(1).join(COPY);
+        let names: Vec<String> = (0..2000).map(|i| format!("f{i}")).collect();
+        names.iter().for_each(|name| std::fs::write(copy.join(name), name).unwrap());
+        let patterns = Collect { outputs: vec!["f*".to_owned()], files: Vec::new() };
+        let Found { places, .. } = lay::collect(&stages.dir(1), &patterns);
+        stages.attempts.get_mut(&1).unwrap().places = places;
+        let digests: Vec<Digest> = names.iter().map(|name| Digest::of(name.as_bytes())).collect();
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        stages.fetch(1, &Wanted { digests: digests.clone() });
+        // Other tests open and close theirs meanwhile.
+        assert!(open() < before + 500);
+        while stages.is_sending() {
+            stages.pump(&mut out);
+            for (kind, body) in frames(&mut out) {
+                let piece = Piece::take(&body).unwrap();
+                assert!(kind == Kind::Gives && piece.last && Digest::of(&piece.bytes) == piece.digest);
+            }
+        }
     }
 }

@@ -1,0 +1,116 @@
+//! A supervisor that has a guard, as on a host where the engine is not.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use fleet::supervisor::frame::Streams;
+
+use fleet::host::link::Alive;
+use rustix::process::{Pid, Signal};
+
+use crate::world::{Engine, PATIENCE, marked, program, sh};
+
+/// Begins a guard, as nobody where we are root: root sees everything.
+fn guard() -> String {
+    let fleet = env!("CARGO_BIN_EXE_fleet");
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    format!("if [ $(id -u) = 0 ]; then exec {nobody} {fleet} guard; fi; exec {fleet} guard")
+}
+
+/// Whether nobody may execute our program; a checkout in a private folder cannot be tried as root.
+fn can_be_tried() -> bool {
+    let words = ["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_fleet"), "--version"];
+    let is_root = rustix::process::geteuid().is_root();
+    !is_root || std::process::Command::new("setpriv").args(words).output().is_ok_and(|ended| ended.status.success())
+}
+
+#[test]
+fn a_task_cannot_speak_in_its_supervisors_name() {
+    if !can_be_tried() {
+        return;
+    }
+    let mut engine = Engine::start_guarded(&guard(), 0);
+    fs::write(engine.dir.path().join("input"), "what it reads").unwrap();
+    let look = "cat; ls -l /proc/$PPID/fd/1 && echo supervisor; \
+        guard=$(awk '/^PPid/ { print $2 }' /proc/$PPID/status); ls -l /proc/$guard/fd/1 && echo guard; \
+        (: > /proc/$PPID/fd/1) && echo written; ls -l /proc/$$/fd/1 > /dev/null && echo itself";
+    let mut spawn = sh(look);
+    // What the supervisor opens by way of its own descriptors stays open to it.
+    spawn.stdin = Some(engine.dir.path().join("input").display().to_string());
+    spawn.streams = Streams::Split;
+    let heard = engine.run(1, &spawn);
+    assert_eq!(heard.text(), "what it readsitself\n", "{heard:?}");
+}
+
+/// Long enough for a machine that has much to do, and short enough to be waited for.
+const LEASE: Duration = Duration::from_secs(1);
+
+fn leased(engine: &mut Engine) {
+    engine.link.spawn(1, &program(&["/bin/sleep", "1000"])).unwrap();
+    engine.until("its start", |heard| heard.get(&1).is_some_and(|heard| heard.pid.is_some()));
+    assert_eq!(left(engine).len(), 1);
+}
+
+fn left(engine: &Engine) -> Vec<String> {
+    marked(&engine.dir.path().join("place/runs/run.w"))
+}
+
+fn signal(engine: &Engine, signal: Signal) {
+    let task = i32::try_from(engine.heard[&1].pid.unwrap()).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{task}/stat")).unwrap();
+    let supervisor = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    rustix::process::kill_process(Pid::from_raw(supervisor).unwrap(), signal).unwrap();
+}
+
+/// Beats for so long, as an engine does.
+fn beat_for(engine: &mut Engine, time: Duration) -> Alive {
+    let begin = Instant::now();
+    let mut alive = Alive::Alive;
+    while begin.elapsed() < time && alive == Alive::Alive {
+        engine.link.beat();
+        alive = engine.turn(LEASE / 10);
+        std::thread::sleep(LEASE / 10);
+    }
+    alive
+}
+
+fn start(lease: Duration) -> Engine {
+    let script = format!("exec {} guard", env!("CARGO_BIN_EXE_fleet"));
+    Engine::start_guarded(&script, u64::try_from(lease.as_millis()).unwrap())
+}
+
+#[test]
+fn the_lease_also_holds_for_a_supervisor_that_is_stopped() {
+    let mut engine = start(LEASE);
+    leased(&mut engine);
+    assert_eq!(beat_for(&mut engine, LEASE * 2), Alive::Alive, "an engine that is heard is waited for");
+    let begin = Instant::now();
+    signal(&engine, Signal::STOP);
+    assert_eq!(beat_for(&mut engine, PATIENCE), Alive::Closed, "the guard left");
+    assert!(begin.elapsed() > LEASE && left(&engine).is_empty(), "{:?}", left(&engine));
+}
+
+#[test]
+fn beats_that_waited_do_not_renew_a_lease_that_was_over() {
+    let mut engine = start(LEASE);
+    leased(&mut engine);
+    signal(&engine, Signal::STOP);
+    engine.link.beat();
+    engine.link.flush().unwrap();
+    std::thread::sleep(LEASE + LEASE / 5);
+    signal(&engine, Signal::CONT);
+    assert_eq!(beat_for(&mut engine, PATIENCE), Alive::Closed, "old beats were taken for new ones");
+    assert!(left(&engine).is_empty(), "{:?}", left(&engine));
+}
+
+#[test]
+fn a_suspended_run_may_be_silent() {
+    let mut engine = start(LEASE);
+    leased(&mut engine);
+    engine.link.suspend();
+    assert_eq!(engine.turn(Duration::from_millis(1)), Alive::Alive);
+    std::thread::sleep(LEASE * 3);
+    engine.link.resume();
+    assert_eq!(beat_for(&mut engine, LEASE * 2), Alive::Alive);
+    assert_eq!(left(&engine).len(), 1);
+}
