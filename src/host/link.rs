@@ -18,8 +18,8 @@ use crate::digest::Digest;
 use crate::protocol::receipt::OutputRef;
 use crate::store::Root;
 use crate::supervisor::frame::{
-    self, Collected, Credit, DIGESTS_MAX, ENTRIES_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted,
-    Spawn, Stage, Started, Stream, Wanted, Welcome,
+    self, Collected, Credit, DIGESTS_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted, Spawn,
+    Stage, Started, Stream, Wanted, Welcome,
 };
 use crate::supervisor::stage::piece::{PIECE_BYTES, Squeeze};
 use crate::supervisor::wire::{Inbox, Outbox, READ_BYTES};
@@ -296,14 +296,10 @@ impl Link {
 
     /// Lists what an attempt starts from; what is lacking there is asked for.
     pub fn stage(&mut self, attempt: u32, entries: &[OutputRef]) {
-        let mut parts = entries.chunks(ENTRIES_MAX).peekable();
-        if parts.peek().is_none() {
-            return self.put_small(Kind::Stage, attempt, &Stage { entries: Vec::new(), end: true });
+        for part in frame::chunks(entries) {
+            self.put_small(Kind::Stage, attempt, &Stage { entries: part.to_vec(), end: false });
         }
-        while let Some(part) = parts.next() {
-            let stage = Stage { entries: part.to_vec(), end: parts.peek().is_none() };
-            self.put_small(Kind::Stage, attempt, &stage);
-        }
+        self.put_small(Kind::Stage, attempt, &Stage { entries: Vec::new(), end: true });
     }
 
     /// Sends a file behind those that are on their way.
