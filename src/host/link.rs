@@ -27,7 +27,7 @@ use crate::time::millis;
 
 /// Reads of 64 KiB before the caller gets its turn back.
 const READS_MAX: usize = 16;
-/// The supervisor's pipe to us.
+/// The pipes between the supervisor and us.
 const PIPE_BYTES: usize = 256 << 10;
 /// How long a supervisor may take to leave, on top of the grace.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
@@ -202,8 +202,10 @@ impl Link {
         for fd in [link.as_fd(), link.write_fd()] {
             rustix::fs::fcntl_setfl(fd, rustix::fs::OFlags::NONBLOCK)?;
         }
-        // A refusal costs speed with large output and nothing else.
-        let _ = rustix::pipe::fcntl_setpipe_size(link.as_fd(), PIPE_BYTES);
+        // A refusal costs speed with large output and large files, and nothing else.
+        for fd in [link.as_fd(), link.write_fd()] {
+            let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_BYTES);
+        }
         link.flush()?;
         Ok(link)
     }
