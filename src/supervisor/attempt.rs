@@ -11,7 +11,10 @@ use super::frame::{self, EndedBy, Exited, Spawn, Started, Stream, Streams, WINDO
 use super::spawn::Running;
 use super::sys::{self, Reaped, Watch};
 use super::wire::Outbox;
+use super::{group, guard};
 
+/// What a shell exits with when its last command was ended by KILL.
+const SHELL_KILLED: i32 = 128 + libc::SIGKILL;
 /// Read from a task at a time.
 const READ_BYTES: usize = 64 << 10;
 /// From here on moving pages is cheaper than copying bytes.
@@ -43,6 +46,8 @@ pub(super) struct Attempt {
     /// What holds it besides its session. Gone when the attempt is over and this is being removed.
     pub(super) held: Option<Box<Held>>,
     pub(super) releasing: bool,
+    /// Where it has no bounds of ours: how many processes of the container had taken too much memory before it began.
+    oom_kills_before: Option<u64>,
 }
 
 /// We decided to end it.
@@ -114,6 +119,7 @@ impl Attempt {
             ended: None,
             held: None,
             releasing: false,
+            oom_kills_before: (spawn.limits.is_none() && guard::is_guarded()).then(group::oom_kills_here).flatten(),
         };
         Ok((attempt, (out, err)))
     }
@@ -232,6 +238,16 @@ impl Attempt {
             oom_killed: ended.oom_killed,
             exit_log_error: None,
         }
+    }
+
+    /// The kernel ended it, or something of it, because it took more memory than the container that it has to itself.
+    pub(super) fn is_too_large(&self, ended: &Ended) -> bool {
+        let Reaped { code, signal, .. } = ended.reaped;
+        // A shell ends by itself when what it ran was killed, with a code that says so.
+        let was_killed = signal == Some(libc::SIGKILL) || code == Some(SHELL_KILLED);
+        let by_us = self.ending.is_some_and(|ending| ending.killed);
+        let rose = |before: u64| group::oom_kills_here().is_some_and(|now| now > before);
+        was_killed && !by_us && self.oom_kills_before.is_some_and(rose)
     }
 
     /// TERM now and KILL at the end of the grace; a second order can only make it sooner.

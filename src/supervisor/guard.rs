@@ -19,13 +19,29 @@ pub(super) const VARIABLE: &str = "FLEET_GUARD";
 const NEVER: u64 = u64::MAX;
 /// What is said: a time in ms since boot. Written and read as a whole, being shorter than a pipe's atomic write.
 const WORD_BYTES: usize = size_of::<u64>();
+/// What is ended first.
+const OOM_SCORE_MAX: &str = "1000";
 const FAILED: u8 = 70;
+
+/// This process is a supervisor that has a guard: the engine is elsewhere.
+pub(super) fn is_guarded() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+/// Where memory runs out, the kernel ends a task before us: without us it would hear of no end. For a process that was
+/// just started, before it has children.
+pub(super) fn end_before_us(pid: i32) {
+    if is_guarded() {
+        // It may be over already.
+        let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_MAX);
+    }
+}
 
 /// Hides a supervisor that has a guard from its tasks, which may have its user and its process table: who opens
 /// `/proc/PID/fd/1` of either would speak to the engine in its name. Where the engine is, tasks without a sandbox could
 /// look into the engine as well, and a supervisor of a run within a run has to be known by its variables.
 pub(super) fn hide_if_guarded() -> io::Result<()> {
-    if std::env::var_os(VARIABLE).is_some() { sys::hide() } else { Ok(()) }
+    if is_guarded() { sys::hide() } else { Ok(()) }
 }
 
 /// The guard, as its supervisor has it.

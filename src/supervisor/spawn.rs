@@ -20,6 +20,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::confine::{Confiner, Held, Task};
 use super::frame::{NotStarted, NotStartedCause, Spawn};
+use super::guard;
 use super::sys;
 use super::underway::Underway;
 
@@ -278,6 +279,7 @@ fn start(job: &Job, shared: &Shared) -> Result<Running, NotStarted> {
         return Ok(Running { pid, held: Some(Box::new(held)) });
     }
     let started = posix_spawn(&argv, &env, &cwd, &fds, &shared.reset);
+    let started = started.inspect(|pid| guard::end_before_us(*pid));
     started.map(|pid| Running { pid, held: None }).map_err(|error| explain(&error, &spawn.argv[0], &spawn.cwd))
 }
 

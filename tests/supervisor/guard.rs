@@ -1,6 +1,7 @@
 //! A supervisor that has a guard, as on a host where the engine is not.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fleet::supervisor::frame::Streams;
@@ -113,4 +114,53 @@ fn a_suspended_run_may_be_silent() {
     engine.link.resume();
     assert_eq!(beat_for(&mut engine, LEASE * 2), Alive::Alive);
     assert_eq!(left(&engine).len(), 1);
+}
+
+/// A control group with a bound on memory, as a container engine makes one; its processes are gone before it is.
+struct Bounded(PathBuf);
+
+impl Bounded {
+    /// The group, and what a process sees of it at `/sys/fs/cgroup` in a container. `None` where none can be made.
+    fn make() -> Option<(Self, &'static str)> {
+        let bound = (96 << 20).to_string();
+        let versions = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max", "memory.swap.max"),
+        ];
+        versions.into_iter().find_map(|(place, file, swap)| {
+            let group = Self(Path::new(place).join(format!("fleet-test-{}", std::process::id())));
+            fs::create_dir(&group.0).ok()?;
+            fs::write(group.0.join(file), &bound).ok()?;
+            let _ = fs::write(group.0.join(swap), if place.ends_with("memory") { &bound } else { "0" });
+            Some((group, place))
+        })
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        let begin = Instant::now();
+        while fs::remove_dir(&self.0).is_err() && begin.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_task_that_is_too_large_for_its_container_is_told_as_such() {
+    let Some((group, place)) = Bounded::make() else { return };
+    let (fleet, shown) = (env!("CARGO_BIN_EXE_fleet"), group.0.display());
+    let inside = format!("mount --bind {shown} {place} && exec {fleet} guard");
+    let script = format!("echo $$ > {shown}/cgroup.procs && exec unshare --mount sh -c '{inside}'");
+    let mut engine = Engine::start_guarded(&script, 0);
+    let mut ended = |script: &str| {
+        let exited = engine.run(1, &sh(script)).exited().clone();
+        (exited.code, exited.signal, exited.oom_killed)
+    };
+    assert_eq!(ended("kill -9 $$"), (None, Some(9), false));
+    assert_eq!(ended("exec tail < /dev/zero"), (None, Some(9), true));
+    assert_eq!(ended("tail < /dev/zero; exit $?"), (Some(137), None, true));
+    assert_eq!(ended("kill -9 $$"), (None, Some(9), false), "what happened before it is not its own");
+    assert_eq!(ended("cat /proc/self/oom_score_adj | grep -qx 1000"), (Some(0), None, false));
+    drop(engine);
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 use super::super::frame::{NotStarted, NotStartedCause};
-use super::super::{spawn, sys};
+use super::super::{guard, spawn, sys};
 use super::again::{Again, ITSELF};
 use super::bubblewrap::Options;
 use super::exec;
@@ -70,6 +70,7 @@ impl Launch<'_> {
         let argv = exec::c_strings(&self.again.words(&["confine"]))?;
         let markers: Vec<&CStr> = exec::as_refs(self.markers);
         let pid = spawn::posix_spawn(&argv, &markers, c"/", &fds, self.reset)?;
+        guard::end_before_us(pid);
         Ok(Launched { pid, reports: File::from(read) })
     }
 

@@ -24,6 +24,9 @@ const REMOVE_MAX: Duration = Duration::from_secs(2);
 const PERIOD_US: u64 = 100_000;
 const LONG_PERIOD_US: u64 = 1_000_000;
 
+/// Where a container finds its own group in either version.
+const OWN_EVENTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
+
 /// What can be bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Controller {
@@ -134,11 +137,21 @@ impl Group {
     pub(super) fn oom_killed(&self) -> bool {
         let count = |(folder, version): &(PathBuf, Version)| {
             let file = if *version == Version::Two { "memory.events" } else { "memory.oom_control" };
-            let text = fs::read_to_string(folder.join(file)).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
+            oom_kills(&folder.join(file))
         };
         self.folders.iter().filter_map(count).any(|kills| kills > 0)
     }
+}
+
+/// What the kernel says in a group's file of how many processes it ended for the memory they took.
+fn oom_kills(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+/// The same of the container that we are in, which may have a bound of its own.
+pub(super) fn oom_kills_here() -> Option<u64> {
+    OWN_EVENTS.iter().find_map(|file| oom_kills(Path::new(file)))
 }
 
 impl Drop for Group {

@@ -57,7 +57,7 @@ impl Server {
     pub(super) fn see_off(&mut self, number: u32, oom_killed: bool) {
         let Some(mut attempt) = self.attempts.remove(&number) else { return };
         let Some(mut ended) = attempt.ended.take() else { return };
-        ended.oom_killed = oom_killed;
+        ended.oom_killed = oom_killed || attempt.is_too_large(&ended);
         self.secrets.remove(number);
         self.record(&attempt, &ended);
     }

@@ -24,6 +24,7 @@ pub(super) struct Cache {
 struct Incoming {
     digest: Digest,
     hasher: Hasher,
+    bytes: u64,
     /// An error keeps the rest of the file from being looked at.
     file: io::Result<NamedTempFile>,
 }
@@ -33,7 +34,9 @@ struct Incoming {
 pub(super) enum Received {
     /// More of it follows.
     Some,
-    Whole(Digest),
+    Whole(Digest, u64),
+    /// What came is not what its digest says.
+    Broken(Digest),
     Failed(Digest, String),
 }
 
@@ -57,9 +60,10 @@ impl Cache {
         let mut incoming =
             self.incoming.take().filter(|incoming| incoming.digest == piece.digest).unwrap_or_else(|| {
                 let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder).map_err(plain);
-                Incoming { digest: piece.digest, hasher: Hasher::default(), file }
+                Incoming { digest: piece.digest, hasher: Hasher::default(), bytes: 0, file }
             });
         incoming.hasher.update(&piece.bytes);
+        incoming.bytes += piece.bytes.len() as u64;
         if let Ok(file) = &mut incoming.file
             && let Err(error) = file.write_all(&piece.bytes)
         {
@@ -69,9 +73,12 @@ impl Cache {
             self.incoming = Some(incoming);
             return Received::Some;
         }
-        let Incoming { digest, hasher, file } = incoming;
-        match file.and_then(|file| if hasher.finish() == digest { self.keep(file, &digest) } else { Err(changed()) }) {
-            Ok(()) => Received::Whole(digest),
+        let Incoming { digest, hasher, bytes, file } = incoming;
+        if file.is_ok() && hasher.finish() != digest {
+            return Received::Broken(digest);
+        }
+        match file.and_then(|file| self.keep(file, &digest)) {
+            Ok(()) => Received::Whole(digest, bytes),
             Err(error) => Received::Failed(digest, error.to_string()),
         }
     }
@@ -100,10 +107,6 @@ fn plain(error: io::Error) -> io::Error {
     inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
-fn changed() -> io::Error {
-    io::Error::other("it was changed while it was sent")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,14 +122,14 @@ mod tests {
         let digest = Digest::of(b"hello");
         assert!(matches!(cache.receive(&piece(digest, b"hel", false)), Received::Some));
         assert!(!cache.has(&digest, 5));
-        assert!(matches!(cache.receive(&piece(digest, b"lo", true)), Received::Whole(_)));
+        assert!(matches!(cache.receive(&piece(digest, b"lo", true)), Received::Whole(_, 5)));
         assert!(cache.has(&digest, 5) && !cache.has(&digest, 4));
         let other = Digest::of(b"other");
-        assert!(matches!(cache.receive(&piece(other, b"wrong", true)), Received::Failed(..)));
+        assert!(matches!(cache.receive(&piece(other, b"wrong", true)), Received::Broken(_)));
         assert!(!cache.has(&other, 5));
         // A file that was begun and given up leaves nothing to the next one.
         assert!(matches!(cache.receive(&piece(other, b"oth", false)), Received::Some));
-        assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_)));
-        assert!(matches!(cache.receive(&piece(other, b"er", true)), Received::Failed(..)));
+        assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_, 0)));
+        assert!(matches!(cache.receive(&piece(other, b"er", true)), Received::Broken(_)));
     }
 }

@@ -198,19 +198,23 @@ impl Found {
 }
 
 /// Ends an attempt's folder. What it has made is kept where it was not written to since it was hashed: it may be what the
-/// next task needs.
-pub(super) fn remove(dir: &Path, cas: &Path, places: &BTreeMap<Digest, (Box<str>, Mark)>) {
+/// next task needs. Says how many bytes were kept.
+pub(super) fn remove(dir: &Path, cas: &Path, places: &BTreeMap<Digest, (Box<str>, Mark)>) -> u64 {
+    let mut kept = 0;
     if let Ok(root) = Root::open(&dir.join(COPY)) {
         for (digest, (path, mark)) in places {
             // Only a file itself, in folders that are none but folders, has a name that can be given away.
             let about = root.read_no_links(Path::new(&**path)).and_then(|file| file.metadata());
             if about.is_ok_and(|about| about.is_file() && about.nlink() == 1 && Mark::of(&about) == *mark) {
                 // Without it, it is sent when it is needed.
-                let _ = Cache::adopt(cas, &dir.join(COPY).join(&**path), digest);
+                if Cache::adopt(cas, &dir.join(COPY).join(&**path), digest).is_ok() {
+                    kept += mark.size;
+                }
             }
         }
     }
     remove_all(dir);
+    kept
 }
 
 /// Removes a folder whatever modes its attempt has left in it.

@@ -22,7 +22,7 @@ use super::frame::{
 };
 use super::wire::Outbox;
 use crate::digest::Digest;
-use crate::protocol::receipt::OutputRef;
+use crate::protocol::receipt::{EntryKind, OutputRef};
 use crate::store::{Root, aged};
 use cache::{Cache, Received};
 use lay::{COPY, Found, LayError, Mark, SCRATCH};
@@ -35,7 +35,9 @@ const BACKLOG_BYTES_MAX: usize = 512 << 10;
 /// So little is laid out in less time than it takes to wake a thread.
 const FILES_AT_ONCE: usize = 8;
 const BYTES_AT_ONCE: u64 = 64 << 10;
-/// Times that a damaged file is asked for again before the attempt is given up.
+/// Kept files are made to fit their bound when this part of it has come to them.
+const FRESH_PART: u64 = 4;
+/// Times that a file which is damaged, or came broken, is asked for again before the attempt is given up.
 const AGAIN_MAX: u32 = 3;
 
 /// What the loop has to do.
@@ -55,6 +57,10 @@ pub(super) struct Stages {
     wanted: HashMap<Digest, Vec<u32>>,
     outgoing: VecDeque<Outgoing>,
     porter: Porter,
+    /// Bytes that came to the kept files since these were last made to fit their bound.
+    fresh: u64,
+    /// That is under way.
+    trimming: bool,
 }
 
 #[derive(Debug)]
@@ -108,15 +114,16 @@ impl Stages {
         let (cas, max, root) = (place.cas(), place.cache_bytes, place.root().to_owned());
         let mut porter = Porter::new(wake);
         porter.put(0, move || {
+            Place::remove_dead(&root);
             let _ = aged::trim(&cas, max);
             // Who wants nothing kept wants no programs kept either.
             if max == 0 {
                 Place::remove_other_programs(&root);
             }
-            Carried::Removed
+            Carried::Trimmed
         })?;
         let (attempts, wanted) = (BTreeMap::new(), HashMap::new());
-        Ok(Self { place, cache, attempts, wanted, outgoing: VecDeque::new(), porter })
+        Ok(Self { place, cache, attempts, wanted, outgoing: VecDeque::new(), porter, fresh: 0, trimming: true })
     }
 
     fn dir(&self, number: u32) -> PathBuf {
@@ -139,12 +146,16 @@ impl Stages {
         if !stage.end {
             return None;
         }
-        let is_lacking = |entry: &&OutputRef| {
-            entry.kind != crate::protocol::receipt::EntryKind::Directory
-                && !self.cache.has(&entry.digest, entry.size_bytes)
-        };
-        let lacking: HashSet<Digest> = staged.entries.iter().filter(is_lacking).map(|entry| entry.digest).collect();
+        let lacking = self.missing(number);
         self.lacking(number, lacking, out)
+    }
+
+    /// What an attempt starts from and is not kept here.
+    fn missing(&self, number: u32) -> HashSet<Digest> {
+        let is_missing =
+            |entry: &&OutputRef| entry.kind != EntryKind::Directory && !self.cache.has(&entry.digest, entry.size_bytes);
+        let entries = self.attempts.get(&number).into_iter().flat_map(|staged| &staged.entries);
+        entries.filter(is_missing).map(|entry| entry.digest).collect()
     }
 
     fn lacking(&mut self, number: u32, lacking: HashSet<Digest>, out: &mut Outbox) -> Option<Next> {
@@ -170,15 +181,25 @@ impl Stages {
     /// A piece of a file that was asked for.
     pub(super) fn content(&mut self, body: &[u8], out: &mut Outbox) -> Result<Vec<Next>, String> {
         let piece = Piece::take(body).ok_or("a piece of a file that makes no sense")?;
-        let (digest, error) = match self.cache.receive(&piece) {
+        let (digest, error, may_ask_again) = match self.cache.receive(&piece) {
             Received::Some => return Ok(Vec::new()),
-            Received::Whole(digest) => (digest, None),
-            Received::Failed(digest, error) => (digest, Some(error)),
+            Received::Whole(digest, bytes) => {
+                self.fresh += bytes;
+                (digest, None, false)
+            }
+            // What another attempt may have damaged is no fault of those that wait for it.
+            Received::Broken(digest) => (digest, Some("it was changed while it was sent".to_owned()), true),
+            Received::Failed(digest, error) => (digest, Some(error), false),
         };
-        let mut next = Vec::new();
+        let (mut next, mut again) = (Vec::new(), Vec::new());
         for number in self.wanted.remove(&digest).unwrap_or_default() {
             let Some(staged) = self.attempts.get_mut(&number) else { continue };
             let Phase::Lacking(lacking) = &mut staged.phase else { continue };
+            if may_ask_again && staged.again < AGAIN_MAX {
+                staged.again += 1;
+                again.push(number);
+                continue;
+            }
             if let Some(error) = &error {
                 let path = staged.entries.iter().find(|entry| entry.digest == digest).map_or("", |entry| &*entry.path);
                 let error = format!("`{path}` could not be staged: {error}");
@@ -189,6 +210,10 @@ impl Stages {
             if lacking.is_empty() {
                 next.extend(self.lay(number, out));
             }
+        }
+        if let Some(first) = again.first() {
+            put(out, Kind::Lacks, *first, &Wanted { digests: vec![digest] });
+            self.wanted.insert(digest, again);
         }
         Ok(next)
     }
@@ -248,10 +273,7 @@ impl Stages {
         }
         let places = if staged.discard { BTreeMap::new() } else { std::mem::take(&mut staged.places) };
         self.attempts.remove(&number);
-        let _ = self.porter.put(number, move || {
-            lay::remove(&dir, &cas, &places);
-            Carried::Removed
-        });
+        let _ = self.porter.put(number, move || Carried::Removed(lay::remove(&dir, &cas, &places)));
     }
 
     // ── What happens here ────────────────────────────────────────────────
@@ -272,12 +294,36 @@ impl Stages {
         let mut next = Vec::new();
         for (number, carried) in self.porter.take() {
             match carried {
-                Carried::Removed => {}
+                Carried::Removed(kept) => self.fresh += kept,
+                Carried::Trimmed => self.trimming = false,
                 Carried::Laid(result) => next.extend(self.laid(number, result, out)),
                 Carried::Collected(found) => next.extend(self.collected(number, *found, out)),
             }
         }
+        self.trim();
         next
+    }
+
+    /// Has the kept files fit their bound again, when enough has come to them. What attempts still wait to be laid out
+    /// may be beyond it: what goes all the same is asked for again.
+    fn trim(&mut self) {
+        if self.trimming || self.fresh <= self.place.cache_bytes / FRESH_PART {
+            return;
+        }
+        let waiting = self.attempts.values().filter(|staged| matches!(staged.phase, Phase::Lacking(_) | Phase::Laying));
+        let needed: u64 = waiting.flat_map(|staged| &staged.entries).map(|entry| entry.size_bytes).sum();
+        let (cas, max) = (self.place.cas(), self.place.cache_bytes.saturating_add(needed));
+        // Without a thread for it, it is tried with the next file.
+        self.trimming = self
+            .porter
+            .put(0, move || {
+                let _ = aged::trim(&cas, max);
+                Carried::Trimmed
+            })
+            .is_ok();
+        if self.trimming {
+            self.fresh = 0;
+        }
     }
 
     fn lay(&mut self, number: u32, out: &mut Outbox) -> Option<Next> {
@@ -313,7 +359,10 @@ impl Stages {
             }
             Err(LayError::Damaged(digest)) if staged.again < AGAIN_MAX => {
                 staged.again += 1;
-                self.lacking(number, HashSet::from([digest]), out)
+                // Whoever made room may have taken more than this one.
+                let mut lacking = self.missing(number);
+                lacking.insert(digest);
+                self.lacking(number, lacking, out)
             }
             Err(LayError::Damaged(digest)) => self.fail(number, format!("{digest} is damaged on this host each time")),
             Err(LayError::Failed(error)) => self.fail(number, error),
@@ -366,7 +415,10 @@ impl Stages {
 
     /// Removes everything of this run; for when no process lives any more.
     pub(super) fn leave(&self) {
-        lay::remove_all(self.place.state());
+        self.place.leave();
+        if self.fresh > 0 {
+            let _ = aged::trim(&self.place.cas(), self.place.cache_bytes);
+        }
     }
 }
 
@@ -471,7 +523,7 @@ mod tests {
             digest: Digest::of(bytes),
             size_bytes: bytes.len() as u64,
             mode: None,
-            kind: crate::protocol::receipt::EntryKind::File,
+            kind: EntryKind::File,
         }
     }
 
@@ -500,5 +552,78 @@ mod tests {
                 assert!(kind == Kind::Gives && piece.last && Digest::of(&piece.bytes) == piece.digest);
             }
         }
+    }
+
+    fn wait_for(stages: &mut Stages, out: &mut Outbox) {
+        while !stages.porter.is_idle() {
+            assert!(stages.carried(out).is_empty());
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn kept(stages: &Stages) -> u64 {
+        let files = walkdir::WalkDir::new(stages.place.cas()).into_iter().flatten();
+        files.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().len()).sum()
+    }
+
+    fn content(stages: &mut Stages, digest: &Digest, bytes: &[u8], out: &mut Outbox) -> Vec<Next> {
+        let mut body = Vec::new();
+        Squeeze::default().put(&mut body, digest, bytes, true);
+        stages.content(&body, out).unwrap()
+    }
+
+    #[test]
+    fn kept_files_fit_their_bound_while_the_supervisor_lives() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut stages = stages(dir.path(), 4000);
+        let mut out = Outbox::default();
+        wait_for(&mut stages, &mut out);
+        let files: Vec<Vec<u8>> = (0..20_u8).map(|i| vec![i; 1000]).collect();
+        let entries: Vec<OutputRef> =
+            files.iter().enumerate().map(|(i, bytes)| listed(&format!("f{i}"), bytes)).collect();
+        stages.stage(1, Stage { entries: entries.clone(), end: true }, &mut out);
+        for (bytes, entry) in files.iter().zip(&entries) {
+            assert!(content(&mut stages, &entry.digest, bytes, &mut out).is_empty());
+            wait_for(&mut stages, &mut out);
+        }
+        assert!(matches!(stages.attempts[&1].phase, Phase::Laid), "what an attempt waits for is not taken from it");
+        stages.release(1);
+        wait_for(&mut stages, &mut out);
+        content(&mut stages, &Digest::of(&[99; 2000]), &[99; 2000], &mut out);
+        stages.carried(&mut out);
+        wait_for(&mut stages, &mut out);
+        assert!(kept(&stages) <= 4000, "{}", kept(&stages));
+        content(&mut stages, &Digest::of(&[98; 900]), &[98; 900], &mut out);
+        content(&mut stages, &Digest::of(&[97; 3900]), &[97; 3900], &mut out);
+        stages.leave();
+        assert!(kept(&stages) <= 4000 && kept(&stages) > 0, "{}", kept(&stages));
+    }
+
+    #[test]
+    fn what_comes_broken_is_asked_for_again_by_all_that_wait_for_it() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut stages = stages(dir.path(), 1 << 20);
+        let mut out = Outbox::default();
+        wait_for(&mut stages, &mut out);
+        let entry = listed("f", b"whole");
+        for number in [1, 2] {
+            stages.stage(number, Stage { entries: vec![entry.clone()], end: true }, &mut out);
+        }
+        let asked = |out: &mut Outbox| frames(out).iter().filter(|(kind, _)| *kind == Kind::Lacks).count();
+        assert_eq!(asked(&mut out), 1);
+        assert!(content(&mut stages, &entry.digest, b"broken", &mut out).is_empty());
+        assert_eq!(asked(&mut out), 1);
+        content(&mut stages, &entry.digest, b"whole", &mut out);
+        assert!([1, 2].iter().all(|number| matches!(stages.attempts[number].phase, Phase::Laid)));
+        // One that changes each time ends those that wait, with why.
+        let changing = listed("g", b"never this");
+        stages.stage(3, Stage { entries: vec![changing.clone()], end: true }, &mut out);
+        for _ in 0..=AGAIN_MAX {
+            assert_eq!(asked(&mut out), 1);
+            content(&mut stages, &changing.digest, b"that", &mut out);
+        }
+        assert_eq!(asked(&mut out), 0);
+        let Phase::Failed(failed) = &stages.attempts[&3].phase else { panic!("{:?}", stages.attempts[&3].phase) };
+        assert_eq!(failed.error, "`g` could not be staged: it was changed while it was sent");
     }
 }

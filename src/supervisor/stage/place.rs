@@ -5,17 +5,21 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::lay::{private_folder, remove_all};
 use crate::supervisor::{frame, program, sweep};
 
-/// How long a supervisor waits for the one before it in the same run to be gone.
-const GONE_MAX: Duration = Duration::from_mins(1);
+/// How long a supervisor waits for the one before it in the same run to be gone; less than the usual lease, in which the
+/// engine waits for us.
+const GONE_MAX: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const RUNS: &str = "runs";
 const LOCK: &str = "lock";
+/// Begins the name of what is no run any more and is being removed.
+const DEAD: &str = ".dead-";
 
 #[derive(Debug)]
 pub(in crate::supervisor) struct Place {
@@ -38,14 +42,30 @@ impl Place {
         // A worker's name may hold no slash, and neither may a run's.
         let run = runs.join(format!("{run}.{}", wanted.worker));
         sweep_dead(&runs, &run);
-        private_folder(&run)?;
-        let lock = lock(&run.join(LOCK), GONE_MAX)?;
+        let lock = lock(&run, GONE_MAX)?;
         for left in sweep::state(&run, &[run.join("exits.log")]).ended {
             eprintln!("fleet supervisor: ended what was left of an earlier one: {left}");
         }
         remove_all(&run.join("attempts"));
         private_folder(&run.join("attempts"))?;
         Ok(Self { root, run, cache_bytes: wanted.cache_bytes, _lock: lock })
+    }
+
+    /// Removes everything of this run; for when no process lives any more.
+    pub(super) fn leave(&self) {
+        // What cannot be put aside is left to the next one.
+        if let Ok(aside) = put_aside(&self.run) {
+            remove_all(&aside);
+        }
+    }
+
+    /// Removes what dead supervisors have left, which can be a lot of files.
+    pub(super) fn remove_dead(root: &Path) {
+        for entry in fs::read_dir(root.join(RUNS)).into_iter().flatten().flatten() {
+            if is_dead(&entry.path()) {
+                remove_all(&entry.path());
+            }
+        }
     }
 
     /// Removes the programs of ours that are not the one that runs.
@@ -84,12 +104,21 @@ impl Place {
     }
 }
 
-fn lock(path: &Path, patience: Duration) -> io::Result<File> {
-    let file = File::options().read(true).append(true).create(true).open(path)?;
+/// Makes a run's folder and locks it. Whoever finds it dead may put it aside at any time before that, with the lock that
+/// we have opened, so what counts is the lock that is there when we have it.
+fn lock(run: &Path, patience: Duration) -> io::Result<File> {
     let begin = Instant::now();
     loop {
+        private_folder(run)?;
+        let file = match File::options().read(true).append(true).create(true).open(run.join(LOCK)) {
+            Ok(file) => file,
+            // It was put aside just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && begin.elapsed() < patience => continue,
+            Err(error) => return Err(error),
+        };
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) if is_there(&file, run) => return Ok(file),
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) if begin.elapsed() < patience => std::thread::sleep(LOOK_EVERY),
             Err(TryLockError::WouldBlock) => {
                 return Err(io::Error::other("another supervisor still serves this worker in this run"));
@@ -99,15 +128,41 @@ fn lock(path: &Path, patience: Duration) -> io::Result<File> {
     }
 }
 
-/// Ends and removes what supervisors of other runs have left that are dead.
+/// Whether a lock is the one that a run's folder has now.
+fn is_there(lock: &File, run: &Path) -> bool {
+    let place = |about: fs::Metadata| (about.dev(), about.ino());
+    let there = fs::symlink_metadata(run.join(LOCK)).map(place);
+    there.is_ok_and(|there| lock.metadata().is_ok_and(|about| place(about) == there))
+}
+
+/// Takes a run's folder away at once, under its lock: whoever begins the run anew must not share one that is being emptied.
+fn put_aside(run: &Path) -> io::Result<PathBuf> {
+    // No two folders that are there have the same number.
+    let aside = run.with_file_name(format!("{DEAD}{}", fs::symlink_metadata(run)?.ino()));
+    fs::rename(run, &aside)?;
+    Ok(aside)
+}
+
+fn is_dead(run: &Path) -> bool {
+    run.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(DEAD.as_bytes()))
+}
+
+/// Ends what supervisors of other runs have left that are dead, and puts their folders aside.
 fn sweep_dead(runs: &Path, mine: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let run = entry.path();
-        if run != mine
-            && let Ok(_lock) = lock(&run.join(LOCK), Duration::ZERO)
+        if run == mine || is_dead(&run) {
+            continue;
+        }
+        // One that begins just now makes its lock again if we are first.
+        let lock = File::options().read(true).append(true).create(true).open(run.join(LOCK));
+        if let Ok(lock) = lock
+            && lock.try_lock().is_ok()
+            && is_there(&lock, &run)
         {
             let _ = sweep::state(&run, &[run.join("exits.log")]);
-            remove_all(&run);
+            // What stays is found again by the next one.
+            let _ = put_aside(&run);
         }
     }
 }
@@ -140,7 +195,6 @@ fn root(wanted: &str) -> io::Result<PathBuf> {
 
 /// A shared folder such as `/tmp` may hold what another user has put there under our name.
 fn usable(folder: &Path) -> io::Result<PathBuf> {
-    use std::os::unix::fs::MetadataExt;
     private_folder(folder)?;
     let about = fs::symlink_metadata(folder)?;
     if !about.is_dir() || about.uid() != rustix::process::getuid().as_raw() {
@@ -148,4 +202,56 @@ fn usable(folder: &Path) -> io::Result<PathBuf> {
     }
     tempfile::tempfile_in(folder)?;
     folder.canonicalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn wanted(root: &Path) -> frame::Place {
+        frame::Place { root: root.to_string_lossy().into_owned(), worker: "w".to_owned(), lease_ms: 0, cache_bytes: 0 }
+    }
+
+    #[test]
+    fn a_dead_run_is_put_aside_and_a_live_one_is_not() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let live = Place::open(&wanted(dir.path()), "live").unwrap();
+        let dead = Place::open(&wanted(dir.path()), "dead").unwrap();
+        fs::write(dead.attempts().join("file"), "").unwrap();
+        let gone = dead.state().to_owned();
+        drop(dead);
+        let next = Place::open(&wanted(dir.path()), "next").unwrap();
+        assert!(!gone.exists() && live.attempts().exists() && next.attempts().exists());
+        let runs = || fs::read_dir(dir.path().join(RUNS)).unwrap().flatten();
+        assert_eq!(runs().filter(|entry| is_dead(&entry.path())).count(), 1);
+        Place::remove_dead(next.root());
+        assert_eq!(runs().count(), 2);
+        let mine = lock(live.state(), Duration::ZERO).unwrap_err();
+        assert_eq!(mine.to_string(), "another supervisor still serves this worker in this run");
+    }
+
+    /// Whoever has opened a place has it, whatever is swept meanwhile.
+    #[test]
+    fn a_run_that_begins_while_others_sweep_keeps_its_folder() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let runs = dir.path().join(RUNS);
+        fs::create_dir(&runs).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    sweep_dead(&runs, Path::new(""));
+                }
+            });
+            for number in 0..300 {
+                let run = runs.join(number.to_string());
+                let held = lock(&run, Duration::from_secs(10)).unwrap();
+                std::thread::yield_now();
+                assert!(is_there(&held, &run), "it was taken from the one who holds it");
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
 }

@@ -17,7 +17,9 @@ const THREADS_MAX: usize = 4;
 pub(super) enum Carried {
     Laid(Result<(), LayError>),
     Collected(Box<Found>),
-    Removed,
+    /// The folder of an attempt is gone; so many bytes of it are kept.
+    Removed(u64),
+    Trimmed,
 }
 
 type Work = Box<dyn FnOnce() -> Carried + Send>;
