@@ -336,11 +336,12 @@ impl Stages {
         }
         let bytes: u64 = staged.entries.iter().map(|entry| entry.size_bytes).sum();
         if staged.entries.len() <= FILES_AT_ONCE && bytes <= BYTES_AT_ONCE {
-            let result = lay::lay(&dir, &cas, &staged.entries);
+            let result = lay::lay(&dir, &cas, &staged.entries, &self.cache.sound());
             return self.laid(number, result, out);
         }
         let entries = staged.entries.clone();
-        let put = self.porter.put(number, move || Carried::Laid(lay::lay(&dir, &cas, &entries)));
+        let sound = self.cache.sound();
+        let put = self.porter.put(number, move || Carried::Laid(lay::lay(&dir, &cas, &entries, &sound)));
         put.err().and_then(|error| self.fail(number, format!("cannot start a thread: {error}")))
     }
 
@@ -535,7 +536,9 @@ mod tests {
         stages.stage(1, Stage { entries: Vec::new(), end: true }, &mut out);
         let copy = stages.dir(1).join(COPY);
         let names: Vec<String> = (0..2000).map(|i| format!("f{i}")).collect();
-        names.iter().for_each(|name| std::fs::write(copy.join(name), name).unwrap());
+        for name in &names {
+            std::fs::write(copy.join(name), name).unwrap();
+        }
         let patterns = Collect { outputs: vec!["f*".to_owned()], files: Vec::new() };
         let Found { places, .. } = lay::collect(&stages.dir(1), &patterns);
         stages.attempts.get_mut(&1).unwrap().places = places;
