@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::supervisor::frame::Streams;
+use fleet::supervisor::frame::{Layer, Spawn, Streams};
 
 use fleet::host::link::Alive;
 use rustix::process::{Pid, Signal};
 
+use crate::confine::holding;
 use crate::world::{Engine, PATIENCE, marked, program, sh};
 
 /// Begins a guard, as nobody where we are root: root sees everything.
@@ -163,4 +164,25 @@ fn a_task_that_is_too_large_for_its_container_is_told_as_such() {
     assert_eq!(ended("kill -9 $$"), (None, Some(9), false), "what happened before it is not its own");
     assert_eq!(ended("cat /proc/self/oom_score_adj | grep -qx 1000"), (Some(0), None, false));
     drop(engine);
+}
+
+#[test]
+fn a_hidden_supervisor_holds_tasks_and_finds_what_they_leave_as_any_other() {
+    if !can_be_tried() {
+        return;
+    }
+    let mut engine = Engine::start_guarded(&guard(), 0);
+    engine.link.spawn(1, &program(&["/bin/sleep", "1000"])).unwrap();
+    engine.until("its start", |heard| heard.get(&1).is_some_and(|heard| heard.pid.is_some()));
+    // Whose it is, while another attempt lives, only its variables say.
+    let leaves = "setsid sh -c 'setsid sleep 1000 & exec sleep 0.01' > /dev/null 2>&1 < /dev/null & sleep 0.1";
+    let exited = engine.run(2, &sh(leaves)).exited().clone();
+    assert_eq!((exited.code, exited.leaked.len()), (Some(0), 1), "{exited:?}");
+    for layer in [Layer::Bubblewrap, Layer::Landlock] {
+        let heard = engine.run(3, &Spawn { confine: Some(Box::new(holding(layer))), ..sh("echo held") });
+        match &heard.not_started {
+            None => assert_eq!(heard.text(), "held\n", "{layer:?} {heard:?}"),
+            Some(why) => println!("not tested, for want of {layer:?}: {}", why.error),
+        }
+    }
 }
