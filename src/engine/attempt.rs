@@ -364,6 +364,8 @@ impl Engine<'_> {
                 }
                 self.next_command(n);
             }
+            // It has had its end, and the answer of the job is on its way.
+            Phase::Judging { .. } => {}
             _ => match flight.stop {
                 Some(cause) => self.finish_stopped(n, cause, None),
                 None => self.finish(n, How::NotStarted { error }, None, Judged::default()),

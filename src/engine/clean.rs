@@ -64,8 +64,12 @@ pub(super) fn outputs(root: &Root, masks: &Masks, outputs: &[OutputRef]) -> Vec<
         let path = &*output.path;
         let found = match masks.find(path.as_bytes()) {
             Some(key) => Ok(Some(key)),
-            None if output.kind == EntryKind::File => held_by(root, masks, path),
-            None => Ok(None),
+            None => match output.kind {
+                EntryKind::File => held_by(root, masks, path),
+                EntryKind::Symlink => std::fs::read_link(root.path().join(path))
+                    .map(|text| masks.find(text.as_os_str().as_encoded_bytes())),
+                EntryKind::Directory => Ok(None),
+            },
         };
         match found {
             Ok(None) => {}

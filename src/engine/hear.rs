@@ -36,7 +36,7 @@ impl Engine<'_> {
             self.lane_lost(id, &why);
         }
         if !matches!(alive, Ok(Alive::Alive)) {
-            self.lane_closed(id);
+            self.lane_closed(id, alive.err().as_ref());
         }
         self.close_if_over(id);
     }
@@ -60,7 +60,9 @@ impl Engine<'_> {
 
     /// What a lost worker still says counts for nothing, and is on record.
     pub(super) fn late(&mut self, whose: &HashMap<u32, (TaskId, Attempt)>, said: &FromSupervisor<'_>) {
+        // What was ended because it was lost has no result.
         if let FromSupervisor::Exited { attempt, exited } = said
+            && exited.ended_by.is_none()
             && let Some(&(task, attempt)) = whose.get(attempt)
         {
             self.emit(Event::Late { task, attempt, code: exited.code, signal: exited.signal });

@@ -56,6 +56,8 @@ pub(super) struct Judged {
     pub writes_checked: bool,
     /// Something could not be kept that must be; the attempt then proves nothing.
     pub error: Option<String>,
+    /// What came back of another host cannot be believed.
+    pub unbelievable: Option<String>,
 }
 
 /// What is noted with a result for the next time.
@@ -144,6 +146,10 @@ pub(super) fn judge(fleet: &Fleet, places: &Places<'_>, request: &Request) -> Ju
 /// The same for an attempt that worked on a copy: by what came back of it, and by nothing that lies in the workspace.
 fn judge_staged(task: &Task, sets: &[Set], places: &Places<'_>, request: &Request) -> Judged {
     let mut judged = Judged::default();
+    if let Err(error) = staged::check(task, sets) {
+        judged.unbelievable = Some(error);
+        return judged;
+    }
     let clean;
     let sets = match request.masks.as_deref() {
         None => sets,

@@ -384,7 +384,8 @@ impl Engine<'_> {
             self.sweep();
         } else {
             let whose = lost.iter().filter_map(|n| Some((*n, self.flights.get(n)?.whose()))).collect();
-            if let State::Up(link) = std::mem::replace(&mut lane.state, State::Closed) {
+            if was_up && let State::Up(mut link) = std::mem::replace(&mut lane.state, State::Closed) {
+                link.fence();
                 lane.state = State::Fenced(link, whose);
             }
         }
@@ -400,11 +401,12 @@ impl Engine<'_> {
     }
 
     /// The other side of a lane has closed it.
-    pub(super) fn lane_closed(&mut self, id: LaneId) {
+    pub(super) fn lane_closed(&mut self, id: LaneId, error: Option<&io::Error>) {
         let said = self.lanes.get(&id).and_then(|lane| lane.said.clone()).map(|said| said.text());
-        let why = match said.filter(|said| !said.is_empty()) {
-            Some(said) => format!("its connection ended: {said}"),
-            None => "its supervisor died".to_owned(),
+        let why = match (said.filter(|said| !said.is_empty()), error) {
+            (Some(said), _) => format!("its connection ended: {said}"),
+            (None, Some(error)) => format!("it does not speak as it should: {error}"),
+            (None, None) => "its supervisor died".to_owned(),
         };
         self.lane_lost(id, &why);
         self.drop_lane(id);

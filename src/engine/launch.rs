@@ -63,7 +63,17 @@ pub(super) fn read(
     }
     if stages {
         match staged::entries(fleet, id, &ground.files) {
-            Ok(entries) => prepared.entries = Some(entries),
+            Ok(entries) => {
+                // Written to between two looks: what is made of it is no result of what was looked at first.
+                let sent = |input: &OutputRef| {
+                    let at = entries.binary_search_by(|entry| entry.path.cmp(&input.path));
+                    at.is_ok_and(|at| entries[at].digest == input.digest)
+                };
+                if prepared.looked.as_ref().is_some_and(|looked| !looked.inputs().iter().all(sent)) {
+                    prepared.looked = None;
+                }
+                prepared.entries = Some(entries);
+            }
             Err(error) => prepared.error = Some(format!("what it starts from cannot be read: {error}")),
         }
     } else if task.writable_paths.is_some() {

@@ -98,6 +98,8 @@ const EXITS: &str = "exits";
 const UPLOAD_LOOK: Duration = Duration::from_millis(5);
 /// The key that asks what runs.
 const TELL_KEY: u8 = b't';
+/// How long a stop waits until the supervisors are told of it.
+const STOP_TOLD: Duration = Duration::from_secs(1);
 /// How often the report may redraw.
 const FRAME: Duration = Duration::from_millis(100);
 
@@ -377,7 +379,7 @@ impl<'a> Engine<'a> {
             }
         }
         for id in lost {
-            self.lane_closed(id);
+            self.lane_closed(id, None);
         }
     }
 
@@ -534,6 +536,12 @@ impl<'a> Engine<'a> {
             }
         };
         each(self, Link::suspend);
+        for lane in self.lanes.values_mut() {
+            if let Some(link) = lane.up() {
+                // Who is not told goes on, and takes our silence for our end.
+                link.push_out(STOP_TOLD);
+            }
+        }
         self.write_journal();
         self.keys.iter_mut().for_each(Keys::pause);
         let before = self.clock.now();

@@ -71,7 +71,7 @@ impl Engine<'_> {
                 self.disk_lost(why);
                 How::Lost { why }
             }
-            None => how,
+            None => judged.unbelievable.as_ref().map_or(how, |why| How::Lost { why }),
         };
         let faults = judged.faults();
         let verdict = crate::policy::verdict(&Ended {

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use super::Engine;
+use super::attempt::Flight;
 use super::judge::{Judged, Kept, Places};
 use super::lane::{LaneId, Order};
 use crate::digest::Digest;
@@ -32,6 +33,8 @@ pub(super) struct Staging {
     pub sets: Vec<Set>,
     /// The attempt has ended, and these are on their way.
     pub missing: HashSet<Digest>,
+    /// Those that came once and were not what they were said to be.
+    pub again: HashSet<Digest>,
     /// What holds a secret and was not received, with its key.
     pub refused: HashMap<Digest, Box<str>>,
     pub exited: Option<Box<Exited>>,
@@ -160,7 +163,9 @@ impl Engine<'_> {
             staging.sets.push(Set::default());
         }
         let set = &mut staging.sets[at];
-        set.entries.extend(part.entries);
+        // Who it belongs to and what it runs as are not for another host to say.
+        let ours = |entry: OutputRef| OutputRef { mode: entry.mode.map(|mode| Mode::of(mode.bits() & 0o777)), ..entry };
+        set.entries.extend(part.entries.into_iter().map(ours));
         set.unmatched.extend(part.unmatched);
         set.error = set.error.take().or(part.error);
     }
@@ -196,20 +201,29 @@ impl Engine<'_> {
             return;
         };
         let digest = piece.digest;
+        let misses =
+            |f: &Flight| f.lane == Some(lane) && f.staging.as_ref().is_some_and(|s| s.missing.contains(&digest));
+        let waiting: Vec<u32> = self.flights.iter().filter(|(_, f)| misses(f)).map(|(n, _)| *n).collect();
+        if waiting.is_empty() {
+            // Of an attempt that was cancelled meanwhile, or of nobody: what was not asked for is not kept.
+            self.incoming.remove(&lane);
+            return;
+        }
         let (whole, refused) = match self.take_piece(lane, &piece) {
             Ok(Received::Part) => return,
             Ok(Received::Whole(whole)) => (whole, None),
             Ok(Received::Refused(key)) => (true, Some(key)),
             Err(error) => return self.disk_lost(&format!("what comes back cannot be kept: {error}")),
         };
-        let waiting: Vec<u32> = self
-            .flights
-            .iter()
-            .filter(|(_, f)| f.lane == Some(lane) && f.staging.as_ref().is_some_and(|s| s.missing.contains(&digest)))
-            .map(|(n, _)| *n)
-            .collect();
         for n in waiting {
             let Some(staging) = self.flights.get_mut(&n).and_then(|flight| flight.staging.as_mut()) else { continue };
+            if !whole && staging.again.insert(digest) {
+                // Another attempt may have made the same and not changed it since.
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    lane.order(Order::Fetch(n, vec![digest]));
+                }
+                continue;
+            }
             staging.missing.remove(&digest);
             staging.refused.extend(refused.clone().map(|key| (digest, key)));
             if !whole {
@@ -294,6 +308,28 @@ pub(super) fn lay_for_scorers(task: &Task, sets: &[Set], store: &Store, folder: 
     laid().map(Some).map_err(|error| format!("what its scorers read cannot be laid out: {error}"))
 }
 
+/// What came back must be all that was asked for and nothing else: the other side is a host where others may run too.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check(task: &Task, sets: &[Set]) -> Result<(), String> {
+    let Some(Collect { outputs, files }) = staged(task).collect else {
+        return if sets.is_empty() { Ok(()) } else { Err("its host sent what was not asked for".to_owned()) };
+    };
+    if sets.len() != 1 + files.len() {
+        return Err("its host did not say what it made".to_owned());
+    }
+    let lists = std::iter::once(outputs).chain(files.into_iter().map(|pattern| vec![pattern]));
+    for (patterns, set) in lists.zip(sets) {
+        let scan = Scan::new(&patterns).map_err(|error| error.to_string())?;
+        let is_plain = |path: &str| Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        if let Some(entry) = set.entries.iter().find(|entry| !is_plain(&entry.path) || !scan.covers(&entry.path)) {
+            return Err(format!("its host says that it made `{}`, which it was not asked for", entry.path));
+        }
+    }
+    Ok(())
+}
+
 /// Takes in what came back: outputs and artifacts to their places in the workspace, and into the record.
 pub(super) fn take_in(task: &Task, sets: &[Set], places: &Places<'_>, judged: &mut Judged) {
     for set in sets {
@@ -340,4 +376,35 @@ fn put_back(entries: &[OutputRef], places: &Places<'_>, judged: &mut Judged) {
 /// What is noted of a result for the next time: it was made from what was sent, so nothing can have moved meanwhile.
 pub(super) fn kept(task: &Task, looked: &super::reuse::Looked) -> Kept {
     Kept { why_not: None, parts: Some(looked.parts(task)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    fn set(paths: &[&str]) -> Set {
+        let entry = |path: &&str| OutputRef {
+            path: (*path).into(),
+            digest: Digest::of(path.as_bytes()),
+            size_bytes: 1,
+            mode: None,
+            kind: EntryKind::File,
+        };
+        Set { entries: paths.iter().map(entry).collect(), ..Set::default() }
+    }
+
+    #[test]
+    fn another_host_may_only_name_what_it_was_asked_for() {
+        let mut task = samples::fleet(&["t"]).tasks.values().next().unwrap().clone();
+        assert_eq!(check(&task, &[]), Ok(()));
+        assert!(check(&task, &[set(&[])]).is_err(), "nothing was asked for");
+        task.outputs = ["out/**".into(), "!out/no".into(), "one".into()].into();
+        assert_eq!(check(&task, &[set(&["out/a", "out/b/c", "one"])]), Ok(()));
+        for path in ["other", "out", "out/no", "../out/a", "out/../other", "/out/a", "oneself", ""] {
+            assert!(check(&task, &[set(&[path])]).is_err(), "{path}");
+        }
+        assert!(check(&task, &[]).is_err(), "its list is missing");
+        assert!(check(&task, &[set(&[]), set(&[])]).is_err(), "a list too many");
+    }
 }

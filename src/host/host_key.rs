@@ -38,10 +38,6 @@ impl<'a> HostKey<'a> {
 
     /// For `ssh -o`.
     pub(super) fn options(&self) -> Vec<String> {
-        let quoted = |path: &Path| {
-            let text = path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
-            format!("\"{text}\"")
-        };
         let pinned = self.ssh.host_key_fingerprint.as_deref();
         let (exe, noted) = (quoted(&self.exe), quoted(&self.noted));
         let mut options = vec![
@@ -116,6 +112,12 @@ impl<'a> HostKey<'a> {
     fn known(&self) -> Vec<(String, String)> {
         known_keys(self.ssh)
     }
+}
+
+/// A path as a value of `ssh`'s configuration, where it is split into words and its tokens are replaced.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    format!("\"{text}\"")
 }
 
 /// The keys that the user's files have of a host, as `kind fingerprint`: those of its own `known_hosts`, or of the files

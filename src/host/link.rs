@@ -18,22 +18,28 @@ use crate::digest::Digest;
 use crate::protocol::receipt::OutputRef;
 use crate::store::Root;
 use crate::supervisor::frame::{
-    self, Collected, Credit, DIGESTS_MAX, ENTRIES_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted,
-    Spawn, Stage, Started, Stream, Wanted, Welcome,
+    self, Collected, Credit, DIGESTS_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted, Spawn,
+    Stage, Started, Stream, Wanted, Welcome,
 };
 use crate::supervisor::stage::piece::{PIECE_BYTES, Squeeze};
-use crate::supervisor::sweep;
 use crate::supervisor::wire::{Inbox, Outbox, READ_BYTES};
 use crate::time::millis;
 
 /// Reads of 64 KiB before the caller gets its turn back.
 const READS_MAX: usize = 16;
-/// The supervisor's pipe to us.
+/// The pipes between the supervisor and us.
 const PIPE_BYTES: usize = 256 << 10;
 /// How long a supervisor may take to leave, on top of the grace.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that may wait for the connection before no more of a file is read.
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
+/// Bytes of files on their way: at first, at least and at most.
+const WINDOW_BYTES_FIRST: u64 = 1 << 20;
+const WINDOW_BYTES_MIN: u64 = 512 << 10;
+const WINDOW_BYTES_MAX: u64 = 32 << 20;
+/// Answers that come sooner let more go, and those that come later less.
+const PACE_FAST: Duration = Duration::from_millis(500);
+const PACE_SLOW: Duration = Duration::from_secs(2);
 
 /// What the supervisor says. `attempt` is the number the engine chose in [`Link::spawn`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +139,45 @@ pub struct Link {
     uploads: VecDeque<Upload>,
     /// Bytes of files that were sent, before compression.
     uploaded: u64,
+    pace: Pace,
+}
+
+/// How much of files may be on the way: as much as the other side takes in within a moment, so that what else there is to
+/// say never waits for long, and a slow connection is not taken for a dead one. The other side answers each beat, so a
+/// beat behind some bytes measures them.
+#[derive(Debug)]
+struct Pace {
+    window: u64,
+    /// Up to where the other side has taken files in.
+    taken: u64,
+    /// Beats on their way: up to where files were sent before each, and when.
+    beats: VecDeque<(u64, Instant)>,
+}
+
+impl Pace {
+    fn beaten(&mut self, sent: u64) {
+        self.beats.push_back((sent, Instant::now()));
+    }
+
+    fn answered(&mut self) {
+        let Some((sent, at)) = self.beats.pop_front() else { return };
+        let (bytes, took) = (sent - self.taken, at.elapsed());
+        self.taken = sent;
+        if took > PACE_SLOW {
+            self.window = (self.window / 2).max(WINDOW_BYTES_MIN);
+        } else if took < PACE_FAST && bytes > 0 {
+            self.window = (self.window * 2).min(WINDOW_BYTES_MAX);
+        }
+    }
+
+    fn is_open(&self, sent: u64) -> bool {
+        sent - self.taken < self.window
+    }
+
+    /// Whether so much was sent since the last beat that another one is due.
+    fn wants_beat(&self, sent: u64) -> bool {
+        sent - self.beats.back().map_or(self.taken, |(at, _)| *at) >= self.window / 4
+    }
 }
 
 impl Link {
@@ -151,13 +196,16 @@ impl Link {
             greeted: false,
             uploads: VecDeque::new(),
             uploaded: 0,
+            pace: Pace { window: WINDOW_BYTES_FIRST, taken: 0, beats: VecDeque::new() },
         };
         link.put(Kind::Hello, 0, hello)?;
         for fd in [link.as_fd(), link.write_fd()] {
             rustix::fs::fcntl_setfl(fd, rustix::fs::OFlags::NONBLOCK)?;
         }
-        // A refusal costs speed with large output and nothing else.
-        let _ = rustix::pipe::fcntl_setpipe_size(link.as_fd(), PIPE_BYTES);
+        // A refusal costs speed with large output and large files, and nothing else.
+        for fd in [link.as_fd(), link.write_fd()] {
+            let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_BYTES);
+        }
         link.flush()?;
         Ok(link)
     }
@@ -224,18 +272,36 @@ impl Link {
     /// Says that we live; it answers.
     pub fn beat(&mut self) {
         frame::put_bare(self.outbox.frames(), Kind::Beat, 0);
+        self.pace.beaten(self.uploaded);
+    }
+
+    /// Nothing is to go on there any more: no file is sent on, and the other side is told to end everything and leave. It
+    /// is still listened to.
+    pub fn fence(&mut self) {
+        self.uploads.clear();
+        self.put_small(Kind::Bye, 0, &Grace { grace_ms: 0 });
+    }
+
+    /// Writes what is buffered, and waits for the connection to take it; no longer than this.
+    pub fn push_out(&mut self, limit: Duration) {
+        let uploads = std::mem::take(&mut self.uploads);
+        let end = Instant::now() + limit;
+        while self.flush().is_ok() && !self.outbox.is_empty() {
+            let Ok(left) = Timespec::try_from(end.saturating_duration_since(Instant::now())) else { break };
+            let mut fds = [PollFd::from_borrowed_fd(self.write_fd(), PollFlags::OUT)];
+            if !matches!(rustix::event::poll(&mut fds, Some(&left)), Ok(1..)) {
+                break;
+            }
+        }
+        self.uploads = uploads;
     }
 
     /// Lists what an attempt starts from; what is lacking there is asked for.
     pub fn stage(&mut self, attempt: u32, entries: &[OutputRef]) {
-        let mut parts = entries.chunks(ENTRIES_MAX).peekable();
-        if parts.peek().is_none() {
-            return self.put_small(Kind::Stage, attempt, &Stage { entries: Vec::new(), end: true });
+        for part in frame::chunks(entries) {
+            self.put_small(Kind::Stage, attempt, &Stage { entries: part.to_vec(), end: false });
         }
-        while let Some(part) = parts.next() {
-            let stage = Stage { entries: part.to_vec(), end: parts.peek().is_none() };
-            self.put_small(Kind::Stage, attempt, &stage);
-        }
+        self.put_small(Kind::Stage, attempt, &Stage { entries: Vec::new(), end: true });
     }
 
     /// Sends a file behind those that are on their way.
@@ -281,7 +347,7 @@ impl Link {
                     return Ok(());
                 }
                 Err(error) => return Err(error),
-                Ok(true) if !self.uploads.is_empty() => {}
+                Ok(true) if !self.uploads.is_empty() && self.pace.is_open(self.uploaded) => {}
                 Ok(_) => return Ok(()),
             }
         }
@@ -289,12 +355,15 @@ impl Link {
 
     /// Reads on in files that are on their way.
     fn read_on(&mut self) {
-        while self.outbox.backlog() < BACKLOG_BYTES_MAX {
+        while self.outbox.backlog() < BACKLOG_BYTES_MAX && self.pace.is_open(self.uploaded) {
             let Some(upload) = self.uploads.front_mut() else { return };
             let (sent, last) = upload.next(self.outbox.frames());
             self.uploaded += sent;
             if last {
                 self.uploads.pop_front();
+            }
+            if self.pace.wants_beat(self.uploaded) {
+                self.beat();
             }
         }
     }
@@ -302,7 +371,7 @@ impl Link {
     /// Whether something is left to write; poll [`Link::write_fd`] for it.
     #[must_use]
     pub fn wants_write(&self) -> bool {
-        !self.outbox.is_empty() || !self.uploads.is_empty()
+        !self.outbox.is_empty() || (!self.uploads.is_empty() && self.pace.is_open(self.uploaded))
     }
 
     /// Hands over every frame that is there, without waiting.
@@ -318,6 +387,9 @@ impl Link {
             let full = self.inbox.unread() - before == READ_BYTES;
             while let Some((head, body)) = self.inbox.next_piece().map_err(broken)? {
                 if let Some(frame) = decode(head, body, &mut self.greeted).map_err(broken)? {
+                    if frame == FromSupervisor::Beating {
+                        self.pace.answered();
+                    }
                     on_frame(frame);
                 }
             }
@@ -414,7 +486,6 @@ impl Drop for Link {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = sweep::descendants(&[]);
     }
 }
 

@@ -7,14 +7,16 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::bundle::{Bundle, Mapped};
 use super::connect::{CONNECT_MAX, Connected, Said, Site, Unreachable, Until, give_up, not_started};
-use super::host_key::HostKey;
+use super::host_key::{HostKey, quoted};
 use super::link::Pipes;
 use crate::model::Ssh;
 
@@ -22,6 +24,8 @@ use crate::model::Ssh;
 const MARK: &str = "fleet-boot 1 ";
 /// Most bytes that a login may say before it.
 const NOISE_BYTES_MAX: u64 = 64 << 10;
+/// An address has 108 bytes, of which `ssh` takes some for a name of its own while it makes the socket.
+const SOCKET_FOLDER_BYTES_MAX: usize = 60;
 /// How long the sending of the supervisor may take.
 const SEND_MAX: Duration = Duration::from_mins(10);
 
@@ -60,8 +64,7 @@ const KEEP: &str = concat!(
 /// # Errors
 /// See [`Unreachable`].
 pub fn connect(ssh: &Ssh, site: &Site) -> Result<Connected, Unreachable> {
-    let private = tempfile::Builder::new().prefix("fleet-ssh-").tempdir();
-    let private = private.map_err(|error| Unreachable(format!("no private folder for ssh: {error}")))?;
+    let private = private_folder().map_err(|error| Unreachable(format!("no private folder for ssh: {error}")))?;
     let bundle =
         Bundle::of_this_program().map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
     let mut key = HostKey::new(ssh, &site.exe, private.path());
@@ -75,6 +78,13 @@ pub fn connect(ssh: &Ssh, site: &Site) -> Result<Connected, Unreachable> {
             reached => return reached,
         }
     }
+}
+
+/// A folder for the socket of the connection, whose path must fit an address: a `TMPDIR` may be too long for that.
+fn private_folder() -> io::Result<TempDir> {
+    let temp = std::env::temp_dir();
+    let temp = if temp.as_os_str().len() > SOCKET_FOLDER_BYTES_MAX { PathBuf::from("/tmp") } else { temp };
+    tempfile::Builder::new().prefix("fleet-ssh-").tempdir_in(temp)
 }
 
 /// What the script said.
@@ -139,7 +149,7 @@ impl Way<'_> {
         ] {
             command.args(["-o", option]);
         }
-        command.arg("-o").arg(format!("ControlPath={}", socket.display()));
+        command.arg("-o").arg(format!("ControlPath={}", quoted(&socket)));
         for option in self.key.options() {
             command.arg("-o").arg(option);
         }

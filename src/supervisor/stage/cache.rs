@@ -6,9 +6,11 @@ use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
+use super::lay::Sound;
 use super::piece::Piece;
 use crate::digest::{Digest, Hasher};
 use crate::store::aged::UNFINISHED;
@@ -16,6 +18,7 @@ use crate::store::aged::UNFINISHED;
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
+    sound: Arc<Sound>,
     /// The file that is being received.
     incoming: Option<Incoming>,
 }
@@ -43,7 +46,12 @@ pub(super) enum Received {
 impl Cache {
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, incoming: None })
+        Ok(Self { folder, sound: Arc::default(), incoming: None })
+    }
+
+    /// Which of the files need not be looked at again.
+    pub(super) fn sound(&self) -> Arc<Sound> {
+        Arc::clone(&self.sound)
     }
 
     pub(super) fn path(&self, digest: &Digest) -> PathBuf {
@@ -87,7 +95,8 @@ impl Cache {
         let path = self.path(digest);
         fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
         file.as_file().set_permissions(Permissions::from_mode(0o400))?;
-        file.persist(path)?;
+        let file = file.persist(path)?;
+        self.sound.note(*digest, &file);
         Ok(())
     }
 
@@ -95,9 +104,13 @@ impl Cache {
     pub(super) fn adopt(folder: &Path, from: &Path, digest: &Digest) -> io::Result<()> {
         let hex = digest.hex();
         let folder = folder.join(&hex[..2]);
+        let to = folder.join(&hex);
+        if to.exists() {
+            return Ok(());
+        }
         fs::create_dir_all(&folder)?;
         fs::set_permissions(from, Permissions::from_mode(0o400))?;
-        fs::rename(from, folder.join(hex))
+        fs::rename(from, to)
     }
 }
 

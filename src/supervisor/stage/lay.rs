@@ -1,12 +1,12 @@
 //! An attempt's copy on the disk: laid out before it, looked through after it, removed in the end. All of it is work
 //! for a porter's thread. Whatever the attempt has made is only looked at through [`Root`], which no link leads out of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::Cache;
 use crate::digest::Digest;
@@ -33,7 +33,7 @@ pub(super) enum LayError {
 }
 
 /// Makes the folder of an attempt and puts everything into its copy that it starts from.
-pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef]) -> Result<(), LayError> {
+pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef], sound: &Sound) -> Result<(), LayError> {
     let failed = |path: &str, error: &io::Error| LayError::Failed(format!("`{path}` cannot be laid out: {error}"));
     let copy = dir.join(COPY);
     private_folder(dir).and_then(|()| fs::create_dir(&copy)).map_err(|error| failed(COPY, &error))?;
@@ -48,7 +48,7 @@ pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef]) -> Result<(), L
             fs::create_dir_all(copy.join(parent)).map_err(|error| failed(&entry.path, &error))?;
             made = Some(parent);
         }
-        put(&copy.join(path), cas, entry)?;
+        put(&copy.join(path), cas, entry, sound)?;
     }
     if entries.iter().any(|entry| entry.mode.is_some_and(Mode::is_executable)) {
         underway::wait_for_begun();
@@ -56,7 +56,7 @@ pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef]) -> Result<(), L
     Ok(())
 }
 
-fn put(to: &Path, cas: &Path, entry: &OutputRef) -> Result<(), LayError> {
+fn put(to: &Path, cas: &Path, entry: &OutputRef, sound: &Sound) -> Result<(), LayError> {
     let failed = |error: io::Error| LayError::Failed(format!("`{}` cannot be laid out: {error}", entry.path));
     match entry.kind {
         EntryKind::Directory => {
@@ -66,25 +66,56 @@ fn put(to: &Path, cas: &Path, entry: &OutputRef) -> Result<(), LayError> {
         }
         EntryKind::Symlink => {
             let mut text = Vec::new();
-            copy_of(cas, entry, |from| copy::pour(from, &mut text), &failed)?;
+            copy_of(cas, entry, |from, _| copy::pour(from, &mut text), (sound, &failed))?;
             symlink(std::ffi::OsStr::new(&*String::from_utf8_lossy(&text)), to).map_err(failed)
         }
         EntryKind::File => {
             let bits = entry.mode.map_or(MODE_DEFAULT, Mode::bits);
             let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to);
             let mut made = made.map_err(failed)?;
-            copy_of(cas, entry, |from| copy::file(from, &mut made), &failed)?;
+            let copy = |from: &mut File, is_sound: bool| {
+                if is_sound { plain_copy(from, &mut made, entry) } else { copy::file(from, &mut made) }
+            };
+            copy_of(cas, entry, copy, (sound, &failed))?;
             made.set_permissions(Permissions::from_mode(bits)).map_err(failed)
         }
     }
+}
+
+/// Kept files whose bytes were seen to be what their names say since this process began, and their marks then. Whoever
+/// writes to a file cannot set back when its inode was changed.
+#[derive(Debug, Default)]
+pub(super) struct Sound(Mutex<HashMap<Digest, Mark>>);
+
+impl Sound {
+    pub(super) fn note(&self, digest: Digest, file: &File) {
+        if let Ok(about) = file.metadata() {
+            self.marks().insert(digest, Mark::of(&about));
+        }
+    }
+
+    fn has(&self, digest: &Digest, file: &File) -> bool {
+        let mark = file.metadata().map(|about| Mark::of(&about));
+        mark.is_ok_and(|mark| self.marks().get(digest) == Some(&mark))
+    }
+
+    fn marks(&self) -> MutexGuard<'_, HashMap<Digest, Mark>> {
+        // Whoever panicked while he held it had nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The kernel's own copy, of a file that need not be looked at.
+fn plain_copy(from: &mut File, to: &mut File, entry: &OutputRef) -> Result<(Digest, u64), CopyError> {
+    io::copy(from, to).map(|bytes| (entry.digest, bytes)).map_err(CopyError::Write)
 }
 
 /// Copies a kept file, and believes it only when its bytes are what its name says.
 fn copy_of(
     cas: &Path,
     entry: &OutputRef,
-    copy: impl FnOnce(&mut File) -> Result<(Digest, u64), CopyError>,
-    failed: &impl Fn(io::Error) -> LayError,
+    copy: impl FnOnce(&mut File, bool) -> Result<(Digest, u64), CopyError>,
+    (sound, failed): (&Sound, &impl Fn(io::Error) -> LayError),
 ) -> Result<(), LayError> {
     let hex = entry.digest.hex();
     let kept = cas.join(&hex[..2]).join(&hex);
@@ -94,11 +125,15 @@ fn copy_of(
         Err(error) => return Err(failed(error)),
     };
     aged::note_use(&from);
-    let (found, _) = copy(&mut from).map_err(|error| failed(error.into()))?;
+    let is_sound = sound.has(&entry.digest, &from);
+    let (found, _) = copy(&mut from, is_sound).map_err(|error| failed(error.into()))?;
     if found != entry.digest {
         // What cannot be removed is found to be damaged again.
         let _ = fs::remove_file(&kept);
         return Err(LayError::Damaged(entry.digest));
+    }
+    if !is_sound {
+        sound.note(entry.digest, &from);
     }
     Ok(())
 }

@@ -338,11 +338,12 @@ impl Stages {
         }
         let bytes: u64 = staged.entries.iter().map(|entry| entry.size_bytes).sum();
         if staged.entries.len() <= FILES_AT_ONCE && bytes <= BYTES_AT_ONCE {
-            let result = lay::lay(&dir, &cas, &staged.entries);
+            let result = lay::lay(&dir, &cas, &staged.entries, &self.cache.sound());
             return self.laid(number, result, out);
         }
         let entries = staged.entries.clone();
-        let put = self.porter.put(number, move || Carried::Laid(lay::lay(&dir, &cas, &entries)));
+        let sound = self.cache.sound();
+        let put = self.porter.put(number, move || Carried::Laid(lay::lay(&dir, &cas, &entries, &sound)));
         put.err().and_then(|error| self.fail(number, format!("cannot start a thread: {error}")))
     }
 

@@ -38,7 +38,9 @@ fn no_file_is_open_before_it_is_its_turn() {
     stages.stage(1, Stage { entries: Vec::new(), end: true }, &mut out);
     let copy = stages.dir(1).join(COPY);
     let names: Vec<String> = (0..2000).map(|i| format!("f{i}")).collect();
-    names.iter().for_each(|name| std::fs::write(copy.join(name), name).unwrap());
+    for name in &names {
+        std::fs::write(copy.join(name), name).unwrap();
+    }
     let patterns = Collect { outputs: vec!["f*".to_owned()], files: Vec::new() };
     let Found { places, .. } = lay::collect(&stages.dir(1), &patterns);
     stages.attempts.get_mut(&1).unwrap().places = places;

@@ -1,0 +1,148 @@
+//! Stories of a machine behind ssh that are not about being like another host: what is kept there, what is sent, and what
+//! the commands about workers say.
+
+#[path = "../hosts/mod.rs"]
+mod hosts;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use hosts::ssh::Sshd;
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+/// A workspace whose tasks run on that machine, in a folder there of its own.
+struct Far {
+    sshd: &'static Sshd,
+    folder: &'static str,
+    dir: TempDir,
+}
+
+impl Far {
+    /// `None` where this machine cannot make one.
+    fn new(folder: &'static str, tasks: &str) -> Option<Self> {
+        let sshd = hosts::or_left_out(Sshd::shared())?;
+        let dir = TempDir::new().unwrap();
+        let host = sshd.host(folder);
+        let head = format!("version = 1\nname = \"far\"\n[workers.far]\nhost = {host}\n");
+        fs::write(dir.path().join("fleet.toml"), head + tasks).unwrap();
+        Some(Self { sshd, folder, dir })
+    }
+
+    fn fleet(&self, words: &[&str]) -> Command {
+        let mut fleet = Command::new(env!("CARGO_BIN_EXE_fleet"));
+        fleet.args(words).current_dir(self.dir.path());
+        fleet
+    }
+
+    #[track_caller]
+    fn passes(&self, words: &[&str]) -> String {
+        let output = self.fleet(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        shown(&output)
+    }
+
+    fn there(&self) -> PathBuf {
+        Path::new(self.sshd.fact("working_directory")).join(self.folder)
+    }
+
+    /// Kept files there: name, inode and size.
+    fn kept(&self) -> Vec<(String, u64, u64)> {
+        let files = WalkDir::new(self.there().join("cas")).into_iter().flatten().filter(|e| e.file_type().is_file());
+        let mut kept: Vec<_> = files
+            .map(|entry| {
+                let about = entry.metadata().unwrap();
+                (entry.file_name().to_string_lossy().into_owned(), about.ino(), about.size())
+            })
+            .collect();
+        kept.sort();
+        kept
+    }
+}
+
+fn shown(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn what_is_kept_there_is_not_sent_again() {
+    let Some(far) = Far::new("once", "[tasks.t]\nsh = \"cat in\"\ninputs = [\"in\"]\ncache = false\n") else { return };
+    fs::write(far.dir.path().join("in"), "a".repeat(100_000)).unwrap();
+    far.passes(&["run"]);
+    let first = far.kept();
+    assert_eq!(first.len(), 1, "{first:?}");
+    far.passes(&["run"]);
+    assert_eq!(far.kept(), first, "the very file is used again");
+    fs::write(far.dir.path().join("in"), "changed").unwrap();
+    assert!(far.passes(&["run"]).contains("changed"));
+    assert_eq!(far.kept().len(), 2);
+}
+
+#[test]
+fn a_kept_file_that_was_damaged_is_asked_for_again() {
+    let tasks = "[tasks.t]\nsh = \"cat in > out\"\ninputs = [\"in\"]\noutputs = [\"out\"]\ncache = false\n";
+    let Some(far) = Far::new("damaged", tasks) else { return };
+    fs::write(far.dir.path().join("in"), "as it was").unwrap();
+    far.passes(&["run"]);
+    for entry in WalkDir::new(far.there().join("cas")).into_iter().flatten().filter(|e| e.file_type().is_file()) {
+        fs::remove_file(entry.path()).unwrap();
+        fs::write(entry.path(), "not as it").unwrap();
+    }
+    far.passes(&["run"]);
+    assert_eq!(fs::read_to_string(far.dir.path().join("out")).unwrap(), "as it was");
+}
+
+#[test]
+fn workers_are_tried_and_cleaned() {
+    let Some(far) = Far::new("tried", "[tasks.t]\nrun = \"true\"\ninputs = [\"fleet.toml\"]\n") else { return };
+    let tried = far.passes(&["workers", "check"]);
+    for text in ["works  far (ssh, trust remote_verified)", "there and back", "host_key_pinned"] {
+        assert!(tried.contains(text), "{text}: {tried}");
+    }
+    let output = far.fleet(&["workers", "check", "--json"]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["workers"][0]["works"], true, "{json:#}");
+    far.passes(&["run"]);
+    assert!(!far.kept().is_empty());
+    far.passes(&["workers", "clean"]);
+    assert_eq!(far.kept(), []);
+    let runs = far.there().join("runs");
+    assert_eq!(fs::read_dir(runs).unwrap().count(), 0, "nothing of a run is left there");
+}
+
+#[test]
+fn a_worker_that_does_not_work_says_why() {
+    let Some(far) = Far::new("wrong", "[tasks.t]\nrun = \"true\"\n") else { return };
+    let file = far.dir.path().join("fleet.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let right = far.sshd.fact("host_fingerprint");
+    let wrong = far.sshd.fact("other_fingerprint");
+    fs::write(&file, text.replace(right, wrong)).unwrap();
+    let output = far.fleet(&["workers", "check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(9), "{}", shown(&output));
+    for text in ["fails  far", right, wrong, "nothing was run there"] {
+        assert!(shown(&output).contains(text), "{text}: {}", shown(&output));
+    }
+}
+
+#[test]
+fn any_temporary_folder_will_do() {
+    let Some(far) = Far::new("temporary", "[tasks.t]\nrun = \"true\"\n") else { return };
+    let long = "long".repeat(30);
+    for name in ["with a blank", "with 100% of \"all\"", &long] {
+        let temp = far.dir.path().join(name);
+        fs::create_dir(&temp).unwrap();
+        let output = far.fleet(&["run"]).env("TMPDIR", &temp).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", shown(&output));
+    }
+}
+
+#[test]
+fn set_id_bits_stay_there() {
+    let tasks = "[tasks.t]\nsh = \"echo x > out; chmod 6755 out\"\noutputs = [\"out\"]\n";
+    let Some(far) = Far::new("bits", tasks) else { return };
+    far.passes(&["run"]);
+    assert_eq!(fs::metadata(far.dir.path().join("out")).unwrap().mode() & 0o7777, 0o755);
+}
