@@ -9,7 +9,7 @@ mod staged;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use staged::{Collect, Collected, DIGESTS_MAX, ENTRIES_MAX, Facts, Place, Stage, Staged, Wanted, chunks};
+pub use staged::{Collect, Collected, DIGESTS_MAX, Facts, Place, Stage, Staged, Wanted, chunks};
 
 /// Version of everything in this file; both sides must agree on it.
 pub const VERSION: u32 = 2;

@@ -84,8 +84,6 @@ pub struct Collected {
     pub error: Option<String>,
 }
 
-/// Most entries of one frame, for who counts them; see [`chunks`].
-pub const ENTRIES_MAX: usize = 200;
 /// Most digests of one frame.
 pub const DIGESTS_MAX: usize = 8192;
 
