@@ -201,6 +201,7 @@ pub fn run(job: &Job<'_>, ahead: Option<Ahead>, sink: &mut dyn Sink) -> Result<O
     }
     engine.stand(standing);
     engine.begin();
+    engine.looked = engine.clock.now();
     while !engine.done {
         engine.wait()?;
         engine.turn();
@@ -217,6 +218,8 @@ struct Engine<'a> {
     clock: Clock,
     /// The loop's own time: one reading a turn.
     now: Millis,
+    /// When the loop last came out of its wait.
+    looked: Millis,
     /// How long we have been stopped, which no deadline counts.
     stopped: Duration,
     scheduler: Scheduler,
@@ -289,6 +292,7 @@ impl<'a> Engine<'a> {
             view,
             clock,
             now: clock.now(),
+            looked: clock.now(),
             stopped: Duration::ZERO,
             scheduler: Scheduler::new(work::work(job, &standing, earlier)),
             actions: VecDeque::new(),
@@ -389,7 +393,6 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         let timeout = self.time_to_sleep();
-        let before = self.clock.now();
         let mut ready = std::mem::take(&mut self.ready);
         let mut whose = Vec::with_capacity(self.lanes.len() * 2);
         {
@@ -408,12 +411,14 @@ impl<'a> Engine<'a> {
             fds.extend(self.keys.as_ref().and_then(Keys::fd).map(|fd| (fd, false)));
             self.inbox.wait(&fds, timeout, &mut ready)?;
         }
-        let slept = self.clock.now().since(before);
+        // The turn before counts as well: we may be stopped anywhere in it.
+        let looked = std::mem::replace(&mut self.looked, self.clock.now());
+        let away = self.looked.since(looked);
         if let Some(timeout) = timeout
-            && slept > timeout + TICK
+            && away > timeout + TICK
         {
-            // Nobody sleeps a second longer than asked but a process that was stopped.
-            self.stopped += slept.saturating_sub(timeout);
+            // Nobody is away a second longer than he sleeps but a process that was stopped.
+            self.stopped += away.saturating_sub(timeout);
         }
         self.now = self.time();
         for (index, lane) in whose.iter().enumerate() {
@@ -549,6 +554,7 @@ impl<'a> Engine<'a> {
             self.warn("could not stop as the terminal asked");
         }
         self.stopped += self.clock.now().since(before);
+        self.looked = self.clock.now();
         self.now = self.time();
         self.keys.iter_mut().for_each(Keys::resume);
         each(self, Link::resume);
