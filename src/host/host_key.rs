@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::known_hosts::Meant;
 use crate::model::Ssh;
 
 /// Kinds of keys, as `%t` has them, and the algorithms that ask for one.
@@ -120,46 +121,10 @@ pub(super) fn quoted(path: &Path) -> String {
     format!("\"{text}\"")
 }
 
-/// The keys that the user's files have of a host, as `kind fingerprint`: those of its own `known_hosts`, or of the files
-/// that `ssh` would read.
-#[must_use]
-pub fn known_keys(ssh: &Ssh) -> Vec<(String, String)> {
-    let mut command = Command::new("ssh");
-    command.arg("-G");
-    if let Some(port) = ssh.port {
-        command.args(["-p", &port.to_string()]);
-    }
-    if let Some(user) = &ssh.user {
-        command.args(["-l", user]);
-    }
-    let settings = command.args(["--", &ssh.host]).output().map(|output| output.stdout).unwrap_or_default();
-    let settings = String::from_utf8_lossy(&settings);
-    let setting = |name: &str| {
-        let mut lines = settings.lines().filter_map(|line| line.split_once(' '));
-        lines.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
-    };
-    let host = setting("hostname").unwrap_or_else(|| ssh.host.clone());
-    let name = match (setting("hostkeyalias").filter(|alias| alias != "none"), setting("port")) {
-        (Some(alias), _) => alias,
-        (None, Some(port)) if port != "22" => format!("[{host}]:{port}"),
-        (None, _) => host,
-    };
-    let files: Vec<PathBuf> = match &ssh.known_hosts {
-        Some(file) => vec![file.clone()],
-        None => ["userknownhostsfile", "globalknownhostsfile"]
-            .iter()
-            .filter_map(|name| setting(name))
-            .flat_map(|files| files.split_whitespace().map(home).collect::<Vec<_>>())
-            .collect(),
-    };
-    files.iter().filter(|file| file.exists()).flat_map(|file| keys_in(&name, file)).collect()
-}
-
-fn home(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => PathBuf::from(path),
-    }
+/// The keys that the user's files have of a host, as `kind fingerprint`; none where `ssh` cannot be asked.
+fn known_keys(ssh: &Ssh) -> Vec<(String, String)> {
+    let Ok(Meant { name, files }) = Meant::by(ssh) else { return Vec::new() };
+    files.iter().filter(|file| file.is_file()).flat_map(|file| keys_in(&name, file)).collect()
 }
 
 /// As `ssh-keygen -l -F` lists them: `name KIND FINGERPRINT`.

@@ -321,12 +321,6 @@ impl Link {
         frame::put_bare(self.outbox.frames(), Kind::Release, attempt);
     }
 
-    /// Bytes of files that were sent so far.
-    #[must_use]
-    pub fn uploaded(&self) -> u64 {
-        self.uploaded
-    }
-
     /// Writes what is buffered, as far as the pipe takes it.
     ///
     /// # Errors

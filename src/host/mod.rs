@@ -1,6 +1,6 @@
 //! Where tasks run, and how their supervisor is reached: each kind of host is only a way to start one and to get its
 //! pipes.
-//! `link` our end of them · `local` a child of ours · `ssh` a machine of the user's ssh, `host_key` who it is ·
+//! `link` our end of them · `local` a child of ours · `ssh` a machine of the user's ssh, `host_key` who it is, `known_hosts` where that is looked up ·
 //! `container` one of an engine's command line · `connect` what those two have in common · `bundle` this program for
 //! another host · `secret` where values of secrets come from · `strace` reading a trace.
 
@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod connect;
 pub mod container;
 pub mod host_key;
+pub mod known_hosts;
 pub mod link;
 pub mod local;
 pub mod secret;
