@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -76,18 +77,25 @@ fn hides(what: &str, text: &[u8]) {
     }
 }
 
-/// Every file below the folder, by its name and its bytes, but for the one that holds a secret.
+/// Every file below the folder, by its name and its bytes, but for the one that holds a secret. What is removed meanwhile, as
+/// the supervisor of a killed run does with what that left, is not there.
 fn files(fleet: &Fleet) -> BTreeMap<String, Vec<u8>> {
     fn below(folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(folder).expect("it can be listed") {
-            let path = entry.expect("it can be listed").path();
-            let about = fs::symlink_metadata(&path).expect("it is there");
+        for entry in there(fs::read_dir(folder)).into_iter().flatten() {
+            let Some(path) = there(entry).map(|entry| entry.path()) else { continue };
+            let Some(about) = there(fs::symlink_metadata(&path)) else { continue };
             let name = path.to_string_lossy().into_owned();
             match about {
                 about if about.is_dir() => below(&path, files),
-                about if about.is_file() => drop(files.insert(name, fs::read(&path).expect("it is ours"))),
+                about if about.is_file() => files.extend(there(fs::read(&path)).map(|bytes| (name, bytes))),
                 _ => drop(files.insert(name, Vec::new())),
             }
+        }
+    }
+    fn there<T>(read: io::Result<T>) -> Option<T> {
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.expect("it is ours")),
         }
     }
     let mut all = BTreeMap::new();
