@@ -158,6 +158,29 @@ fn what_a_killed_supervisor_left_is_removed_by_the_next() {
 }
 
 #[test]
+fn groups_that_were_made_in_it_go_with_it() {
+    let limits = Limits { pids: Some(50), ..Limits::default() };
+    if !can(limits) {
+        return;
+    }
+    let mut engine = Engine::start();
+    engine
+        .link
+        .spawn(1, &Spawn { limits: Some(limits), ..sh("setsid sleep 1000 & echo on; read word </dev/zero") })
+        .unwrap();
+    engine.said(1, "on");
+    engine.until("its start", |heard| heard[&1].pid.is_some());
+    let pid = engine.heard[&1].pid.unwrap();
+    let folder = groups(pid);
+    let deep = folder[0].join("deep/deeper");
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("cgroup.procs"), pid.to_string()).unwrap();
+    engine.link.kill(1);
+    engine.until("its end", |heard| heard[&1].over());
+    assert!(!folder[0].exists(), "with all that is in it");
+}
+
+#[test]
 fn what_cannot_be_bound_is_refused() {
     let mut engine = Engine::start();
     // More than any kernel takes for a number of processes.
