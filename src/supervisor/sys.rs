@@ -214,6 +214,14 @@ pub(super) fn hide() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
+/// The unit of times in `/proc`. The C library knows it from the start; rustix reads a file for it, and panics before Linux
+/// 6.4 where the process is hidden and may not read that.
+pub(super) fn clock_ticks_per_second() -> u64 {
+    // SAFETY: only asks.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).unwrap_or(0).max(1)
+}
+
 /// A descriptor this process was started with, beside the standard three.
 pub(super) fn inherited(fd: RawFd) -> Option<OwnedFd> {
     // SAFETY: fcntl only asks; whoever starts us passes these numbers for us to own, and each is taken once, before
