@@ -421,6 +421,7 @@ impl Engine<'_> {
         if is_local {
             self.lanes.remove(&id);
             self.sweep();
+            local::remove_secrets(self.job.state.path());
         } else {
             let whose = lost.iter().filter_map(|n| Some((*n, self.flights.get(n)?.whose()))).collect();
             if was_up && let State::Up(mut link) = std::mem::replace(&mut lane.state, State::Closed) {

@@ -92,6 +92,31 @@ fn the_lease_also_holds_for_a_supervisor_that_is_stopped() {
     assert!(begin.elapsed() > LEASE && left(&engine).is_empty(), "{:?}", left(&engine));
 }
 
+/// Whoever kept its standard error is gone with the connection.
+#[test]
+fn a_guard_that_nobody_hears_ends_everything_all_the_same() {
+    let script = format!("exec /bin/bash -c 'exec 2> >(true); exec {} guard'", env!("CARGO_BIN_EXE_fleet"));
+    let mut engine = Engine::start_guarded(&script, u64::try_from(LEASE.as_millis()).unwrap());
+    leased(&mut engine);
+    signal(&engine, Signal::STOP);
+    assert_eq!(beat_for(&mut engine, PATIENCE), Alive::Closed, "the guard left");
+    assert!(left(&engine).is_empty(), "{:?}", left(&engine));
+}
+
+#[test]
+fn secrets_of_a_supervisor_that_was_killed_go_with_it() {
+    let mut engine = start(LEASE);
+    let mut spawn = sh("echo $A; sleep 1000");
+    spawn.secret_files = vec![("A".to_owned(), "as read".to_owned())];
+    engine.link.spawn(1, &spawn).unwrap();
+    engine.until("it says where", |heard| heard.get(&1).is_some_and(|heard| heard.text().ends_with('\n')));
+    let file = PathBuf::from(engine.heard[&1].text().trim());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "as read");
+    signal(&engine, Signal::KILL);
+    assert_eq!(beat_for(&mut engine, PATIENCE), Alive::Closed, "the guard left");
+    assert!(!file.exists(), "{}", file.display());
+}
+
 #[test]
 fn beats_that_waited_do_not_renew_a_lease_that_was_over() {
     let mut engine = start(LEASE);
