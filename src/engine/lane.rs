@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use super::attempt::Flight;
 use super::away::{Away, Loss};
-use super::{EXITS, Engine, Finished};
+use super::{EXITS, Engine, Finished, trust};
 use crate::digest::Digest;
 use crate::host::connect::{Connected, Said, Site, Unreachable};
-use crate::host::container::{self, Image};
+use crate::host::container::{self, Cell, Image};
 use crate::host::link::{Link, Pipes, Source};
 use crate::host::local::{self, LinkOptions};
 use crate::host::ssh;
 use crate::id::{Attempt, TaskId, WorkerId};
-use crate::model::{Fleet, Host, Task, Trust, Worker};
+use crate::model::{Host, Worker};
 use crate::place::Health;
 use crate::supervisor::frame::{self, Hello, Place, Spawn};
 use crate::time::{Millis, millis};
@@ -177,23 +177,25 @@ pub(super) struct Taken {
     pub late: Option<HashMap<u32, (TaskId, Attempt)>>,
 }
 
-/// Whether each attempt gets a lane of its own.
-fn is_alone(worker: &Worker) -> bool {
-    matches!(worker.host, Host::Container(_)) && worker.trust == Trust::Sandbox
-}
-
 impl Engine<'_> {
+    /// What holds the attempt's container, if it gets one, and so a lane, of its own.
+    fn cell_of(&self, n: u32) -> Option<Cell> {
+        let flight = self.flights.get(&n)?;
+        trust::cell(self.view.fleet, &self.view.fleet.tasks[flight.task], flight.worker)
+    }
+
     /// Tells the worker's supervisor to start a process, now or when it can be reached.
     pub(super) fn send(&mut self, worker: WorkerId, n: u32, spawn: Spawn) -> Result<(), String> {
         if let Some(why) = &self.reach[worker].lost {
             return Err(format!("its worker is lost: {why}"));
         }
-        if let Some(away) = self.reach[worker].away.as_mut().filter(|away| away.pauses()) {
+        let is_alone = self.cell_of(n).is_some();
+        if let Some(away) = self.reach[worker].away.as_mut().filter(|away| away.pauses() && !is_alone) {
             away.keep(n, spawn);
             return Ok(());
         }
         let known = self.flights.get(&n).and_then(|flight| flight.lane).filter(|lane| self.lanes.contains_key(lane));
-        let lane = match known.or(self.reach[worker].shared) {
+        let lane = match known.or(self.reach[worker].shared.filter(|_| !is_alone)) {
             Some(lane) => lane,
             None => self.open_lane(worker, Some(n)).map_err(|error| {
                 format!("the supervisor of worker `{}` did not start: {error}", self.worker_named(worker))
@@ -243,11 +245,12 @@ impl Engine<'_> {
         self.next_lane += 1;
         let id = self.next_lane;
         let place = &self.view.fleet.workers[worker];
-        let only = n.filter(|_| is_alone(place));
+        let cell = n.and_then(|n| self.cell_of(n));
+        let only = n.filter(|_| cell.is_some());
         let state = if place.host == Host::Local {
             State::Up(Box::new(self.local_link(worker)?))
         } else {
-            self.connect(id, worker, n);
+            self.connect(id, worker, cell);
             State::Connecting(Vec::new())
         };
         let lane = Lane {
@@ -299,7 +302,7 @@ impl Engine<'_> {
         })
     }
 
-    fn connect(&mut self, lane: LaneId, worker: WorkerId, n: Option<u32>) {
+    fn connect(&mut self, lane: LaneId, worker: WorkerId, cell: Option<Cell>) {
         let fleet = self.job.fleet.clone();
         let site = Site {
             exe: self.job.options.exe.clone(),
@@ -309,12 +312,9 @@ impl Engine<'_> {
             workspace: fleet.workspace.clone(),
         };
         let known = self.reach[worker].image.clone();
-        let flight = n.and_then(|n| self.flights.get(&n)).filter(|_| is_alone(&fleet.workers[worker]));
-        let task = flight.map(|flight| flight.task);
         let name = format!("fleet-{}-{}-{lane}", site.run.to_lowercase(), site.worker);
         self.inbox.wait_for(move || {
-            let task = task.map(|task| &fleet.tasks[task]);
-            let (result, image) = reach(&fleet, worker, &site, known, (&name, task));
+            let (result, image) = reach(&fleet.workers[worker], &site, known, (&name, cell.as_ref()));
             Finished::Connected { lane, result: Box::new(result), image }
         });
     }
@@ -327,7 +327,7 @@ impl Engine<'_> {
             }
             return;
         };
-        let worker = lane.worker;
+        let (worker, only) = (lane.worker, lane.only);
         if image.is_some() {
             self.reach[worker].image = image;
         }
@@ -337,13 +337,14 @@ impl Engine<'_> {
         if let Err(Unreachable { why, is_final }) = linked {
             self.lanes.remove(&id);
             let why = format!("worker `{name}` cannot be reached: {why}");
-            // One attempt's container says nothing of how a shared one would do.
-            let is_final = is_final || is_alone(&self.view.fleet.workers[worker]);
+            let attempts: Vec<u32> = waiting.iter().map(|(n, _)| *n).collect();
             let loss = Loss { why, was_reached: false, is_final };
-            if self.reach[worker].away.is_some() {
+            if only.is_some() && !is_final {
+                // One attempt's container says nothing of how others would do.
+                self.lanes_lost(&attempts, &loss.why);
+            } else if self.reach[worker].away.is_some() {
                 self.try_failed(worker, &loss, waiting);
             } else {
-                let attempts: Vec<u32> = waiting.into_iter().map(|(n, _)| n).collect();
                 self.gone(worker, &loss, &attempts);
             }
             return;
@@ -542,14 +543,12 @@ fn staging_place(worker: &Worker, root: &str, has_lease: bool) -> Place {
 
 /// Reaches a worker; on a thread.
 fn reach(
-    fleet: &Fleet,
-    worker: WorkerId,
+    worker: &Worker,
     site: &Site,
     known: Option<Image>,
-    (name, task): (&str, Option<&Task>),
+    (name, cell): (&str, Option<&Cell>),
 ) -> (Result<Connected, Unreachable>, Option<Image>) {
-    let place = &fleet.workers[worker];
-    match &place.host {
+    match &worker.host {
         Host::Local => (Err(Unreachable::new("it is this machine")), None),
         Host::Ssh(ssh) => (ssh::connect(ssh, site), None),
         Host::Container(container) => {
@@ -557,8 +556,7 @@ fn reach(
                 Ok(image) => image,
                 Err(error) => return (Err(error), None),
             };
-            let limits = task.and_then(|task| task.limits.as_deref());
-            (container::connect(container, (place.trust, limits), site, &image, name), Some(image))
+            (container::connect(container, cell, site, &image, name), Some(image))
         }
     }
 }

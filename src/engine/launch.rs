@@ -11,7 +11,7 @@ use super::{Engine, GRACE, trust};
 use crate::digest::Digest;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::log;
-use crate::model::{Action, Fleet, Task};
+use crate::model::{Action, Fleet, Host, Task};
 use crate::protocol::receipt::OutputRef;
 use crate::scorer::{self, CommandRule};
 use crate::store::Store;
@@ -134,8 +134,8 @@ pub(super) fn spawn(
         }
         spawn.stdin = task.stdin.as_ref().map(|path| stdin(engine, path)).transpose()?;
     }
-    spawn.limits =
-        task.limits.as_deref().filter(|_| !trust::is_held_by_container(&fleet.workers[worker])).map(trust::limits);
+    let has_container = matches!(fleet.workers[worker].host, Host::Container(_));
+    spawn.limits = task.limits.as_deref().filter(|_| !has_container).map(trust::limits);
     let split = wants.stdout.is_some() || wants.stderr.is_some();
     spawn.streams = if split { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = task.timeout.map(millis);

@@ -18,7 +18,7 @@ use super::bundle::Bundle;
 use super::connect::{Connected, Said, Site, Unreachable, not_started};
 use super::link::Pipes;
 use crate::digest::Digest;
-use crate::model::{Container, ContainerEngine, Limits, Trust};
+use crate::model::{Container, ContainerEngine, Limits};
 use crate::supervisor::program::start_in;
 
 /// Where a container has the supervisor.
@@ -37,7 +37,17 @@ const CANNOT_FILL: &str = "the supervisor cannot be put into a volume";
 const LABEL_PROGRAM: &str = "dev.fleet.program";
 
 /// What a container of the lowest trust is started with, whatever else is said.
-pub const SANDBOX_ARGS: [&str; 6] = ["--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+const SANDBOX_ARGS: [&str; 4] = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+const NO_NETWORK: [&str; 2] = ["--network", "none"];
+
+/// A container that one attempt has to itself, and what holds the attempt in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cell {
+    /// No capabilities, no new privileges, and no network unless that is granted.
+    pub sandbox: bool,
+    pub network: bool,
+    pub limits: Option<Limits>,
+}
 
 /// The image that a name means now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +94,7 @@ fn inspect(container: &Container) -> Result<Image, Failed> {
 /// See [`Unreachable`].
 pub fn connect(
     container: &Container,
-    (trust, limits): (Trust, Option<&Limits>),
+    cell: Option<&Cell>,
     site: &Site,
     image: &Image,
     name: &str,
@@ -102,17 +112,40 @@ pub fn connect(
     command.args(["--label", &format!("{LABEL_RUN}={}", site.run)]);
     command.args(["--label", &format!("{LABEL_WORKER}={}", site.worker)]);
     command.args(["--volume", &format!("{}:{FOLDER}:ro", volume(&bundle))]);
-    if trust == Trust::Sandbox {
-        command.args(SANDBOX_ARGS);
-    }
-    command.args(limits.map(limit_args).unwrap_or_default());
-    command.args(&container.args).arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
+    command.args(cell.map(Cell::args).unwrap_or_default()).args(&container.args);
+    // The last of two is taken, and these are promised.
+    command.args(cell.and_then(|cell| cell.limits.as_ref()).map(limit_args).unwrap_or_default());
+    command.arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
     command.current_dir(&site.workspace);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| missing(engine, &error))?;
     let said = Said::listen(child.stderr.take());
     let pipes = Pipes::of(child).map_err(Unreachable::new)?;
     Ok(Connected { pipes, said, root: String::new(), container: Some(name.to_owned()), sent })
+}
+
+impl Cell {
+    fn args(&self) -> Vec<&'static str> {
+        let sandbox = if self.sandbox { &SANDBOX_ARGS[..] } else { &[] };
+        let network = if self.sandbox && !self.network { &NO_NETWORK[..] } else { &[] };
+        sandbox.iter().chain(network).copied().collect()
+    }
+
+    /// What it holds an attempt by, for the receipt.
+    #[must_use]
+    pub fn mechanisms(&self) -> Vec<&'static str> {
+        let limits = self.limits.as_ref();
+        let all = [
+            (true, "container_per_attempt"),
+            (self.sandbox && !self.network, "no_network"),
+            (self.sandbox, "no_capabilities"),
+            (self.sandbox, "no_new_privs"),
+            (limits.is_some_and(|limits| limits.cpu_milli.is_some()), "container_cpu"),
+            (limits.is_some_and(|limits| limits.memory_bytes.is_some()), "container_memory"),
+            (limits.is_some_and(|limits| limits.pids.is_some()), "container_pids"),
+        ];
+        all.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
+    }
 }
 
 /// The bounds of an attempt that has a container to itself.
