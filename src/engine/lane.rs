@@ -11,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use super::attempt::Flight;
+use super::trust;
 use super::{EXITS, Engine, Finished};
 use crate::digest::Digest;
 use crate::host::connect::{Connected, Said, Site, Unreachable};
@@ -19,7 +20,7 @@ use crate::host::link::{Link, Pipes, Source};
 use crate::host::local::{self, LinkOptions};
 use crate::host::ssh;
 use crate::id::{Attempt, TaskId, WorkerId};
-use crate::model::{Fleet, Host, Task, Trust, Worker};
+use crate::model::{Fleet, Host, Task, Worker};
 use crate::schedule::Input;
 use crate::supervisor::frame::{self, Hello, Place, Spawn};
 use crate::time::{Millis, millis};
@@ -163,11 +164,6 @@ pub(super) struct Taken {
     pub late: Option<HashMap<u32, (TaskId, Attempt)>>,
 }
 
-/// Whether each attempt gets a lane of its own.
-fn is_alone(worker: &Worker) -> bool {
-    matches!(worker.host, Host::Container(_)) && worker.trust == Trust::Sandbox
-}
-
 impl Engine<'_> {
     /// Tells the worker's supervisor to start a process, now or when it can be reached.
     pub(super) fn send(&mut self, worker: WorkerId, n: u32, spawn: Spawn) -> Result<(), String> {
@@ -225,7 +221,7 @@ impl Engine<'_> {
         self.next_lane += 1;
         let id = self.next_lane;
         let place = &self.view.fleet.workers[worker];
-        let only = is_alone(place).then_some(n);
+        let only = trust::is_held_by_container(place).then_some(n);
         let state = if place.host == Host::Local {
             State::Up(Box::new(self.local_link(worker)?))
         } else {
@@ -276,7 +272,11 @@ impl Engine<'_> {
             workspace: fleet.workspace.clone(),
         };
         let known = self.reach[worker].image.clone();
-        let task = self.flights.get(&n).map(|flight| flight.task).filter(|_| is_alone(&fleet.workers[worker]));
+        let task = self
+            .flights
+            .get(&n)
+            .map(|flight| flight.task)
+            .filter(|_| trust::is_held_by_container(&fleet.workers[worker]));
         let name = format!("fleet-{}-{}-{lane}", site.run.to_lowercase(), site.worker);
         self.inbox.wait_for(move || {
             let task = task.map(|task| &fleet.tasks[task]);
@@ -527,7 +527,8 @@ fn reach(
                 Err(error) => return (Err(error), None),
             };
             let limits = task.and_then(|task| task.limits.as_deref());
-            (container::connect(container, (place.trust, limits), site, &image, name), Some(image))
+            let opened = task.map(|task| trust::opened(fleet, task)).unwrap_or_default();
+            (container::connect(container, (place.trust, limits, &opened), site, &image, name), Some(image))
         }
     }
 }

@@ -80,6 +80,9 @@ impl Engine<'_> {
             && let Some(trust) = &receipt.trust
         {
             let mut trust = TrustRecord::clone(trust);
+            if trust::opened(self.view.fleet, task).network {
+                trust.mechanisms.retain(|name| &**name != trust::NO_NETWORK);
+            }
             trust.mechanisms.extend(more);
             trust.grants = grants;
             receipt.trust = Some(trust.into());

@@ -3,11 +3,15 @@
 
 use std::path::Path;
 
+use crate::host::container::Opened;
 use crate::id::{Attempt, WorkerId};
 use crate::journal::log;
 use crate::model::{Capability, Fleet, Grant, Host, SandboxLayer, Task, Trust, Worker};
 use crate::policy::grants;
 use crate::supervisor::frame::{self, Confine, Layer};
+
+/// The mechanism of a container that a grant of the network takes away.
+pub(super) const NO_NETWORK: &str = "no_network";
 
 /// Where every program may write, and whose content is nobody's.
 const COMMON: &str = "/tmp";
@@ -15,6 +19,17 @@ const COMMON: &str = "/tmp";
 /// Whether the worker's container holds an attempt, which has it to itself.
 pub(super) fn is_held_by_container(worker: &Worker) -> bool {
     matches!(worker.host, Host::Container(_)) && worker.trust == Trust::Sandbox
+}
+
+/// What the grants of a task open to it.
+pub(super) fn opened(fleet: &Fleet, task: &Task) -> Opened {
+    let granted: Vec<&Grant> = grants::of(fleet, task);
+    let writes = granted.iter().filter_map(|grant| match &grant.capability {
+        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
+        _ => None,
+    });
+    let network = granted.iter().any(|grant| matches!(grant.capability, Capability::Network | Capability::Release));
+    Opened { network, writes: writes.collect() }
 }
 
 /// `None`: nothing beyond what holds every task.
@@ -27,12 +42,7 @@ pub(super) fn confine(
 ) -> Option<Confine> {
     let worker = &fleet.workers[worker];
     let security = fleet.policies.security.as_deref();
-    let granted: Vec<&Grant> = grants::of(fleet, task);
-    let writes = granted.iter().filter_map(|grant| match &grant.capability {
-        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
-        _ => None,
-    });
-    let network = granted.iter().any(|grant| matches!(grant.capability, Capability::Network | Capability::Release));
+    let Opened { network, writes } = opened(fleet, task);
     match worker.trust {
         Trust::Sandbox if is_held_by_container(worker) => None,
         Trust::Sandbox => {
@@ -88,11 +98,11 @@ pub(super) fn limits(limits: &crate::model::Limits) -> frame::Limits {
     frame::Limits { cpu_milli, memory_bytes, pids }
 }
 
-/// What a container holds an attempt by, for the receipt.
+/// What a container holds an attempt by, for the receipt. [`NO_NETWORK`] only without a grant.
 pub(super) fn of_container(worker: &Worker) -> &'static [&'static str] {
     match (&worker.host, worker.trust) {
         (Host::Container(_), Trust::Sandbox) => {
-            &["container", "container_per_attempt", "no_network", "no_capabilities", "no_new_privs"]
+            &["container", "container_per_attempt", NO_NETWORK, "no_capabilities", "no_new_privs"]
         }
         (Host::Container(_), _) => &["container"],
         _ => &[],

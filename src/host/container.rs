@@ -37,7 +37,35 @@ const CANNOT_FILL: &str = "the supervisor cannot be put into a volume";
 const LABEL_PROGRAM: &str = "dev.fleet.program";
 
 /// What a container of the lowest trust is started with, whatever else is said.
-pub const SANDBOX_ARGS: [&str; 6] = ["--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+const SANDBOX_ARGS: [&str; 4] = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+/// And this, unless its task was granted the network.
+const NO_NETWORK: [&str; 2] = ["--network", "none"];
+
+/// What single grants open to a task of a container that has the lowest trust.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    pub network: bool,
+    /// Absolute paths of the engine's machine, which the container has at the same place.
+    pub writes: Vec<String>,
+}
+
+impl Opened {
+    /// A path that cannot be said: the engines read the option as a line of fields.
+    #[must_use]
+    pub fn unspeakable(&self) -> Option<&str> {
+        self.writes.iter().map(String::as_str).find(|path| path.contains([',', '"', '\n', '\r']))
+    }
+
+    /// Missing folders are an error of `--mount`, where `--volume` would make them.
+    fn args(&self) -> Vec<String> {
+        let network = NO_NETWORK.iter().filter(|_| !self.network).map(ToString::to_string);
+        let writes = self
+            .writes
+            .iter()
+            .flat_map(|path| ["--mount".to_owned(), format!("type=bind,source={path},target={path}")]);
+        network.chain(writes).collect()
+    }
+}
 
 /// The image that a name means now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +112,7 @@ fn inspect(container: &Container) -> Result<Image, Failed> {
 /// See [`Unreachable`].
 pub fn connect(
     container: &Container,
-    (trust, limits): (Trust, Option<&Limits>),
+    (trust, limits, opened): (Trust, Option<&Limits>, &Opened),
     site: &Site,
     image: &Image,
     name: &str,
@@ -103,7 +131,7 @@ pub fn connect(
     command.args(["--label", &format!("{LABEL_WORKER}={}", site.worker)]);
     command.args(["--volume", &format!("{}:{FOLDER}:ro", volume(&bundle))]);
     if trust == Trust::Sandbox {
-        command.args(SANDBOX_ARGS);
+        command.args(SANDBOX_ARGS).args(opened.args());
     }
     command.args(limits.map(limit_args).unwrap_or_default());
     command.args(&container.args).arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
@@ -314,4 +342,19 @@ fn ask(engine: ContainerEngine, words: &[&str]) -> Result<String, Failed> {
         return Err(Failed::Said(if said.is_empty() { status.to_string() } else { said.join("; ") }));
     }
     Ok(String::from_utf8_lossy(&stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_granted_is_open() {
+        assert_eq!(Opened::default().args(), ["--network", "none"]);
+        let opened = Opened { network: true, writes: vec!["/srv/out put".to_owned()] };
+        assert_eq!(opened.args(), ["--mount", "type=bind,source=/srv/out put,target=/srv/out put"]);
+        assert_eq!(opened.unspeakable(), None);
+        let other = Opened { network: false, writes: vec!["/srv".to_owned(), "/a,readonly".to_owned()] };
+        assert_eq!(other.unspeakable(), Some("/a,readonly"));
+    }
 }
