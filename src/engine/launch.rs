@@ -9,6 +9,7 @@ use super::staged;
 use super::writes::Snapshot;
 use super::{Engine, GRACE, trust};
 use crate::digest::Digest;
+use crate::host::cell::Cell;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::log;
 use crate::model::{Action, Fleet, Host, Task};
@@ -201,6 +202,11 @@ fn process(
         confine: trust::confine(fleet, task, worker, engine.run_dir(), attempt).map(Box::new),
         ..Spawn::default()
     };
+    let cell = trust::cell(fleet, task, worker);
+    if let Some(path) = cell.as_ref().and_then(Cell::unspeakable) {
+        let why = "an engine cannot be told a path with a comma, a quote or a line end; grant a folder without";
+        return Err(Refused(format!("`{path}` cannot be granted to a container: {why}")));
+    }
     if fleet.workers[worker].stages() {
         return Ok(Spawn { argv, cwd: task.workdir.to_string(), staged: Some(Staged::default()), ..common });
     }

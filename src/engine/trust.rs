@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::host::container::Cell;
+use crate::host::cell::{Cell, Opened};
 use crate::id::{Attempt, WorkerId};
 use crate::journal::log;
 use crate::model::{Capability, Fleet, Grant, Host, SandboxLayer, Task, Trust, Worker};
@@ -17,14 +17,20 @@ const COMMON: &str = "/tmp";
 /// then. Others share that of their worker.
 pub(super) fn cell(fleet: &Fleet, task: &Task, worker: WorkerId) -> Option<Cell> {
     let worker = &fleet.workers[worker];
-    let sandbox = worker.trust == Trust::Sandbox;
-    let is_alone = matches!(worker.host, Host::Container(_)) && (sandbox || task.limits.is_some());
-    let network = || grants::of(fleet, task).into_iter().any(grants_network);
-    is_alone.then(|| Cell { sandbox, network: network(), limits: task.limits.as_deref().cloned() })
+    let sandbox = (worker.trust == Trust::Sandbox).then(|| opened(fleet, task));
+    let is_alone = matches!(worker.host, Host::Container(_)) && (sandbox.is_some() || task.limits.is_some());
+    is_alone.then(|| Cell { sandbox, limits: task.limits.as_deref().cloned() })
 }
 
-fn grants_network(grant: &Grant) -> bool {
-    matches!(grant.capability, Capability::Network | Capability::Release)
+/// What the grants of a task open to it.
+fn opened(fleet: &Fleet, task: &Task) -> Opened {
+    let granted: Vec<&Grant> = grants::of(fleet, task);
+    let writes = granted.iter().filter_map(|grant| match &grant.capability {
+        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
+        _ => None,
+    });
+    let network = granted.iter().any(|grant| matches!(grant.capability, Capability::Network | Capability::Release));
+    Opened { network, writes: writes.collect() }
 }
 
 /// `None`: nothing beyond what holds every task.
@@ -37,12 +43,7 @@ pub(super) fn confine(
 ) -> Option<Confine> {
     let worker = &fleet.workers[worker];
     let security = fleet.policies.security.as_deref();
-    let granted: Vec<&Grant> = grants::of(fleet, task);
-    let writes = granted.iter().filter_map(|grant| match &grant.capability {
-        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
-        _ => None,
-    });
-    let network = granted.iter().any(|grant| grants_network(grant));
+    let Opened { network, writes } = opened(fleet, task);
     match worker.trust {
         // Its container holds it.
         Trust::Sandbox if matches!(worker.host, Host::Container(_)) => None,
@@ -99,7 +100,7 @@ pub(super) fn limits(limits: &crate::model::Limits) -> frame::Limits {
     frame::Limits { cpu_milli, memory_bytes, pids }
 }
 
-/// What a container holds an attempt by, for the receipt.
+/// What a container holds an attempt by, for the receipt; what one of its own does is [`Cell::mechanisms`].
 pub(super) fn of_container(worker: &Worker) -> &'static [&'static str] {
     if matches!(worker.host, Host::Container(_)) { &["container"] } else { &[] }
 }

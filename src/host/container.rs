@@ -15,16 +15,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::bundle::Bundle;
+use super::cell::Cell;
 use super::connect::{Connected, Said, Site, Unreachable, not_started};
 use super::link::Pipes;
 use crate::digest::Digest;
-use crate::model::{Container, ContainerEngine, Limits};
+use crate::model::{Container, ContainerEngine};
 use crate::supervisor::program::start_in;
 
 /// Where a container has the supervisor.
 const FOLDER: &str = "/.fleet";
-/// Processes and threads of our own in a container, at most.
-const OUR_PIDS: u32 = 20;
 /// The label of everything of ours; its value names the state directory.
 const LABEL: &str = "dev.fleet.state";
 const LABEL_RUN: &str = "dev.fleet.run";
@@ -35,19 +34,6 @@ const FILL_PAUSE: Duration = Duration::from_millis(200);
 const CANNOT_FILL: &str = "the supervisor cannot be put into a volume";
 /// The label of volumes that hold a supervisor.
 const LABEL_PROGRAM: &str = "dev.fleet.program";
-
-/// What a container of the lowest trust is started with, whatever else is said.
-const SANDBOX_ARGS: [&str; 4] = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
-const NO_NETWORK: [&str; 2] = ["--network", "none"];
-
-/// A container that one attempt has to itself, and what holds the attempt in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cell {
-    /// No capabilities, no new privileges, and no network unless that is granted.
-    pub sandbox: bool,
-    pub network: bool,
-    pub limits: Option<Limits>,
-}
 
 /// The image that a name means now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +100,7 @@ pub fn connect(
     command.args(["--volume", &format!("{}:{FOLDER}:ro", volume(&bundle))]);
     command.args(cell.map(Cell::args).unwrap_or_default()).args(&container.args);
     // The last of two is taken, and these are promised.
-    command.args(cell.and_then(|cell| cell.limits.as_ref()).map(limit_args).unwrap_or_default());
+    command.args(cell.map(Cell::limit_args).unwrap_or_default());
     command.arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
     command.current_dir(&site.workspace);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -122,42 +108,6 @@ pub fn connect(
     let said = Said::listen(child.stderr.take());
     let pipes = Pipes::of(child).map_err(Unreachable::new)?;
     Ok(Connected { pipes, said, root: String::new(), container: Some(name.to_owned()), sent })
-}
-
-impl Cell {
-    fn args(&self) -> Vec<&'static str> {
-        let sandbox = if self.sandbox { &SANDBOX_ARGS[..] } else { &[] };
-        let network = if self.sandbox && !self.network { &NO_NETWORK[..] } else { &[] };
-        sandbox.iter().chain(network).copied().collect()
-    }
-
-    /// What it holds an attempt by, for the receipt.
-    #[must_use]
-    pub fn mechanisms(&self) -> Vec<&'static str> {
-        let limits = self.limits.as_ref();
-        let all = [
-            (true, "container_per_attempt"),
-            (self.sandbox && !self.network, "no_network"),
-            (self.sandbox, "no_capabilities"),
-            (self.sandbox, "no_new_privs"),
-            (limits.is_some_and(|limits| limits.cpu_milli.is_some()), "container_cpu"),
-            (limits.is_some_and(|limits| limits.memory_bytes.is_some()), "container_memory"),
-            (limits.is_some_and(|limits| limits.pids.is_some()), "container_pids"),
-        ];
-        all.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
-    }
-}
-
-/// The bounds of an attempt that has a container to itself.
-fn limit_args(limits: &Limits) -> Vec<String> {
-    let Limits { cpu_milli, memory_bytes, pids } = limits;
-    let cpu = cpu_milli.map(|milli| format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
-    // Without swap beside it, as a control group of ours has none.
-    let memory = memory_bytes.map(|bytes| format!("--memory={bytes}"));
-    let swap = memory_bytes.map(|bytes| format!("--memory-swap={bytes}"));
-    // The guard, the supervisor and its threads are in it as well.
-    let pids = pids.map(|pids| format!("--pids-limit={}", pids.saturating_add(OUR_PIDS)));
-    [cpu, memory, swap, pids].into_iter().flatten().collect()
 }
 
 /// Fills the volume of this build, if nobody has. Whoever has the container by which it is filled is the one to fill it; a
