@@ -55,6 +55,11 @@ pub(super) const ROWS: &[Behaviour] = &[
         |seen| seen.task("umask")?.passes_with("0022\n-rw-r--r--\ndrwxr-xr-x\n"),
     )
     .as_in_docker(),
+    task(
+        "more memory than its limit",
+        "[tasks.mem]\nlimits = { memory = '64MiB' }\nsh = \"x=$(head -c 300000000 /dev/zero | tr '\\\\0' x); echo alive\"\n",
+        |seen| seen.task("mem")?.is("fail/task: took more memory than its limit of 64 MiB"),
+    ),
     task("limits leave room", "[tasks.limits]\nsh = 'ulimit -n; ulimit -s; ulimit -f; ulimit -t'\n", |seen| {
         let task = seen.task("limits")?.is("pass")?;
         let lines = task.lines()?;
