@@ -19,7 +19,7 @@ pub(super) fn cell(fleet: &Fleet, task: &Task, worker: WorkerId) -> Option<Cell>
     let worker = &fleet.workers[worker];
     let sandbox = (worker.trust == Trust::Sandbox).then(|| opened(fleet, task));
     let is_alone = matches!(worker.host, Host::Container(_)) && (sandbox.is_some() || task.limits.is_some());
-    is_alone.then(|| Cell { sandbox, limits: task.limits.as_deref().cloned() })
+    is_alone.then(|| Cell { sandbox, limits: task.limits.as_deref().copied() })
 }
 
 /// What the grants of a task open to it.

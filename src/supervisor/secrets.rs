@@ -77,8 +77,9 @@ impl SecretFiles {
 
 /// Removes what supervisors left that are dead, in memory and in these folders.
 pub(crate) fn remove_left(more: &[&Path]) {
-    memories().for_each(|place| remove_stale(&place));
-    more.iter().for_each(|place| remove_stale(place));
+    for place in memories().chain(more.iter().map(|place| place.to_path_buf())) {
+        remove_stale(&place);
+    }
 }
 
 /// Folders in memory that are ours to use.
