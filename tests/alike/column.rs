@@ -139,7 +139,8 @@ fn works(layer: &str) -> Result<(), Missing> {
         let trial = doctor["trials"].as_array().into_iter().flatten().find(|trial| trial["name"] == name);
         let trial = trial.ok_or_else(|| format!("`fleet doctor` does not try {name}"))?;
         if trial["works"] != true {
-            return Err(format!("{name} does not work ({}): {}", trial["missing"], trial["get"]));
+            let text = |key: &str| trial[key].as_str().unwrap_or_default();
+            return Err(format!("{name} does not work ({}): {}", text("missing"), text("get")));
         }
     }
     Ok(())
