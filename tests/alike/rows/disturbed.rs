@@ -69,6 +69,20 @@ pub(super) const ROWS: &[Behaviour] = &[
         seen.task("b")?.passes_with("3000000\n").map(drop)
     })
     .not_on(NO_SMALL_DISK),
+    alone("what a full disk keeps gives way", |column| {
+        let tasks = "[tasks.a]\nrun = 'wc -c big'\ninputs = ['big']\n";
+        let Some(Small { stage, _alone }) = on_a_small_disk(column, tasks)? else { return Ok(()) };
+        // Each is there twice while its task runs, and once afterwards.
+        let mut bytes = noise(1_600_000);
+        let stage = stage.file("big", bytes.clone());
+        stage.run(&["run", "a"]).exits(0)?;
+        bytes.reverse();
+        let stage = stage.file("big", bytes);
+        let seen = stage.run(&["run", "a"]);
+        seen.exits(0)?;
+        seen.task("a")?.passes_with("1600000 big\n").map(drop)
+    })
+    .not_on(NO_SMALL_DISK),
     alone("a host that is not there", |column| {
         let stage = Stage::with_workers(column, &column.nobody(), "[tasks.a]\nrun = 'true'\n");
         let begin = Instant::now();
