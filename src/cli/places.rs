@@ -20,6 +20,7 @@ pub(super) const WORKER_FIELDS: &[Field<Worker>] = &[
     ("tools", |worker| json!(worker.tools)),
     ("trust", |worker| json!(worker.trust.name())),
     ("lease", |worker| if worker.host == Host::Local { Value::Null } else { duration(Some(worker.lease)) }),
+    ("reconnect", |worker| if worker.host == Host::Local { Value::Null } else { duration(Some(worker.reconnect)) }),
     ("cache_size", |worker| if worker.host == Host::Local { Value::Null } else { json!(worker.cache_bytes) }),
     ("metadata", |worker| json!(worker.metadata)),
 ];
@@ -95,10 +96,11 @@ mod tests {
             tools: _,
             trust: _,
             lease: _,
+            reconnect: _,
             cache_bytes: _,
             metadata: _,
         } = Worker::local("here", 1);
-        assert_eq!(WORKER_FIELDS.len(), 12 - 2);
+        assert_eq!(WORKER_FIELDS.len(), 13 - 2);
         let Security {
             default_trust: _,
             max_trust: _,

@@ -9,9 +9,10 @@ use super::staged;
 use super::writes::Snapshot;
 use super::{Engine, GRACE, trust};
 use crate::digest::Digest;
+use crate::host::cell::Cell;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::log;
-use crate::model::{Action, Fleet, Task};
+use crate::model::{Action, Fleet, Host, Task};
 use crate::protocol::receipt::OutputRef;
 use crate::scorer::{self, CommandRule};
 use crate::store::Store;
@@ -134,8 +135,8 @@ pub(super) fn spawn(
         }
         spawn.stdin = task.stdin.as_ref().map(|path| stdin(engine, path)).transpose()?;
     }
-    spawn.limits =
-        task.limits.as_deref().filter(|_| !trust::is_held_by_container(&fleet.workers[worker])).map(trust::limits);
+    let has_container = matches!(fleet.workers[worker].host, Host::Container(_));
+    spawn.limits = task.limits.as_deref().filter(|_| !has_container).map(trust::limits);
     let split = wants.stdout.is_some() || wants.stderr.is_some();
     spawn.streams = if split { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = task.timeout.map(millis);
@@ -201,6 +202,11 @@ fn process(
         confine: trust::confine(fleet, task, worker, engine.run_dir(), attempt).map(Box::new),
         ..Spawn::default()
     };
+    let cell = trust::cell(fleet, task, worker);
+    if let Some(path) = cell.as_ref().and_then(Cell::unspeakable) {
+        let why = "an engine cannot be told a path with a comma, a quote or a line end; grant a folder without";
+        return Err(Refused(format!("`{path}` cannot be granted to a container: {why}")));
+    }
     if fleet.workers[worker].stages() {
         return Ok(Spawn { argv, cwd: task.workdir.to_string(), staged: Some(Staged::default()), ..common });
     }

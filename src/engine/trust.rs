@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::host::cell::{Cell, Opened};
 use crate::id::{Attempt, WorkerId};
 use crate::journal::log;
 use crate::model::{Capability, Fleet, Grant, Host, SandboxLayer, Task, Trust, Worker};
@@ -12,9 +13,24 @@ use crate::supervisor::frame::{self, Confine, Layer};
 /// Where every program may write, and whose content is nobody's.
 const COMMON: &str = "/tmp";
 
-/// Whether the worker's container holds an attempt, which has it to itself.
-pub(super) fn is_held_by_container(worker: &Worker) -> bool {
-    matches!(worker.host, Host::Container(_)) && worker.trust == Trust::Sandbox
+/// What holds the container that an attempt has to itself: in a sandbox, and where it has bounds, which are the container's
+/// then. Others share that of their worker.
+pub(super) fn cell(fleet: &Fleet, task: &Task, worker: WorkerId) -> Option<Cell> {
+    let worker = &fleet.workers[worker];
+    let sandbox = (worker.trust == Trust::Sandbox).then(|| opened(fleet, task));
+    let is_alone = matches!(worker.host, Host::Container(_)) && (sandbox.is_some() || task.limits.is_some());
+    is_alone.then(|| Cell { sandbox, limits: task.limits.as_deref().copied() })
+}
+
+/// What the grants of a task open to it.
+fn opened(fleet: &Fleet, task: &Task) -> Opened {
+    let granted: Vec<&Grant> = grants::of(fleet, task);
+    let writes = granted.iter().filter_map(|grant| match &grant.capability {
+        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
+        _ => None,
+    });
+    let network = granted.iter().any(|grant| matches!(grant.capability, Capability::Network | Capability::Release));
+    Opened { network, writes: writes.collect() }
 }
 
 /// `None`: nothing beyond what holds every task.
@@ -27,14 +43,10 @@ pub(super) fn confine(
 ) -> Option<Confine> {
     let worker = &fleet.workers[worker];
     let security = fleet.policies.security.as_deref();
-    let granted: Vec<&Grant> = grants::of(fleet, task);
-    let writes = granted.iter().filter_map(|grant| match &grant.capability {
-        Capability::Write(glob) => Some(grants::written_folder(&fleet.workspace, glob)),
-        _ => None,
-    });
-    let network = granted.iter().any(|grant| matches!(grant.capability, Capability::Network | Capability::Release));
+    let Opened { network, writes } = opened(fleet, task);
     match worker.trust {
-        Trust::Sandbox if is_held_by_container(worker) => None,
+        // Its container holds it.
+        Trust::Sandbox if matches!(worker.host, Host::Container(_)) => None,
         Trust::Sandbox => {
             let layers = security.map_or(&SandboxLayer::ALL[..], |security| &security.sandbox);
             Some(Confine {
@@ -88,15 +100,9 @@ pub(super) fn limits(limits: &crate::model::Limits) -> frame::Limits {
     frame::Limits { cpu_milli, memory_bytes, pids }
 }
 
-/// What a container holds an attempt by, for the receipt.
+/// What a container holds an attempt by, for the receipt; what one of its own does is [`Cell::mechanisms`].
 pub(super) fn of_container(worker: &Worker) -> &'static [&'static str] {
-    match (&worker.host, worker.trust) {
-        (Host::Container(_), Trust::Sandbox) => {
-            &["container", "container_per_attempt", "no_network", "no_capabilities", "no_new_privs"]
-        }
-        (Host::Container(_), _) => &["container"],
-        _ => &[],
-    }
+    if matches!(worker.host, Host::Container(_)) { &["container"] } else { &[] }
 }
 
 /// What a connection has proved of a host, for the receipt.

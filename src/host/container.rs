@@ -15,16 +15,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::bundle::Bundle;
+use super::cell::Cell;
 use super::connect::{Connected, Said, Site, Unreachable, not_started};
 use super::link::Pipes;
 use crate::digest::Digest;
-use crate::model::{Container, ContainerEngine, Limits, Trust};
+use crate::model::{Container, ContainerEngine};
 use crate::supervisor::program::start_in;
 
 /// Where a container has the supervisor.
 const FOLDER: &str = "/.fleet";
-/// Processes and threads of our own in a container, at most.
-const OUR_PIDS: u32 = 20;
 /// The label of everything of ours; its value names the state directory.
 const LABEL: &str = "dev.fleet.state";
 const LABEL_RUN: &str = "dev.fleet.run";
@@ -35,9 +34,6 @@ const FILL_PAUSE: Duration = Duration::from_millis(200);
 const CANNOT_FILL: &str = "the supervisor cannot be put into a volume";
 /// The label of volumes that hold a supervisor.
 const LABEL_PROGRAM: &str = "dev.fleet.program";
-
-/// What a container of the lowest trust is started with, whatever else is said.
-pub const SANDBOX_ARGS: [&str; 6] = ["--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
 
 /// The image that a name means now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +80,13 @@ fn inspect(container: &Container) -> Result<Image, Failed> {
 /// See [`Unreachable`].
 pub fn connect(
     container: &Container,
-    (trust, limits): (Trust, Option<&Limits>),
+    cell: Option<&Cell>,
     site: &Site,
     image: &Image,
     name: &str,
 ) -> Result<Connected, Unreachable> {
-    let bundle =
-        Bundle::of_this_program().map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let bundle = Bundle::of_this_program()
+        .map_err(|error| Unreachable::new(format_args!("this program cannot be sent: {error}")))?;
     let engine = container.engine;
     let sent = provide(engine, site, image, &bundle)?;
     let words = start_in(Path::new(FOLDER), bundle.has_loader());
@@ -102,29 +98,16 @@ pub fn connect(
     command.args(["--label", &format!("{LABEL_RUN}={}", site.run)]);
     command.args(["--label", &format!("{LABEL_WORKER}={}", site.worker)]);
     command.args(["--volume", &format!("{}:{FOLDER}:ro", volume(&bundle))]);
-    if trust == Trust::Sandbox {
-        command.args(SANDBOX_ARGS);
-    }
-    command.args(limits.map(limit_args).unwrap_or_default());
-    command.args(&container.args).arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
+    command.args(cell.map(Cell::args).unwrap_or_default()).args(&container.args);
+    // The last of two is taken, and these are promised.
+    command.args(cell.map(Cell::limit_args).unwrap_or_default());
+    command.arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
     command.current_dir(&site.workspace);
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| missing(engine, &error))?;
     let said = Said::listen(child.stderr.take());
     let pipes = Pipes::of(child).map_err(Unreachable::new)?;
     Ok(Connected { pipes, said, root: String::new(), container: Some(name.to_owned()), sent })
-}
-
-/// The bounds of an attempt that has a container to itself.
-fn limit_args(limits: &Limits) -> Vec<String> {
-    let Limits { cpu_milli, memory_bytes, pids } = limits;
-    let cpu = cpu_milli.map(|milli| format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
-    // Without swap beside it, as a control group of ours has none.
-    let memory = memory_bytes.map(|bytes| format!("--memory={bytes}"));
-    let swap = memory_bytes.map(|bytes| format!("--memory-swap={bytes}"));
-    // The guard, the supervisor and its threads are in it as well.
-    let pids = pids.map(|pids| format!("--pids-limit={}", pids.saturating_add(OUR_PIDS)));
-    [cpu, memory, swap, pids].into_iter().flatten().collect()
 }
 
 /// Fills the volume of this build, if nobody has. Whoever has the container by which it is filled is the one to fill it; a
@@ -193,7 +176,7 @@ fn fill(
     (volume, filler): (&str, &str),
 ) -> Result<u64, Unreachable> {
     let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
-    let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let folder = folder.map_err(|error| Unreachable::new(format_args!("this program cannot be sent: {error}")))?;
     let from = format!("{}/.", folder.path().display());
     ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(|error| error.about(engine, &CANNOT_FILL))?;
     check(engine, image, bundle, volume)?;
@@ -216,7 +199,7 @@ fn check(engine: ContainerEngine, image: &Image, bundle: &Bundle, volume: &str) 
         return Ok(());
     }
     let _ = ask(engine, &["volume", "rm", "--force", volume]);
-    Err(Unreachable(format!("{}: the supervisor arrived damaged", engine.name())))
+    Err(Unreachable::new(format_args!("{}: the supervisor arrived damaged", engine.name())))
 }
 
 fn gather(bundle: &Bundle, folder: &Path) -> io::Result<()> {
@@ -290,7 +273,7 @@ impl Failed {
     fn about(self, engine: ContainerEngine, what: &dyn std::fmt::Display) -> Unreachable {
         match self {
             Self::Start(error) => missing(engine, &error),
-            Self::Said(said) => Unreachable(format!("{}: {what}: {said}", engine.name())),
+            Self::Said(said) => Unreachable::new(format_args!("{}: {what}: {said}", engine.name())),
         }
     }
 }

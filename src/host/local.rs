@@ -9,7 +9,7 @@ pub use crate::supervisor::sweep::Swept;
 
 use super::link::{Link, Pipes};
 use crate::supervisor::frame::{self, Hello, Place};
-use crate::supervisor::sweep;
+use crate::supervisor::{secrets, sweep};
 
 /// How to start a supervisor.
 #[derive(Clone, Debug)]
@@ -56,6 +56,16 @@ pub fn start(options: &LinkOptions) -> io::Result<Link> {
 #[must_use]
 pub fn sweep(spare: &[u32]) -> Swept {
     sweep::descendants(spare)
+}
+
+/// Ends a process that this one has started, and what that has started.
+pub(super) fn end_tree(pid: u32) {
+    sweep::tree(pid);
+}
+
+/// Removes the secrets that a dead supervisor has left as files; `state_dir` is that of its run.
+pub fn remove_secrets(state_dir: &Path) {
+    secrets::remove_left(&[state_dir]);
 }
 
 /// Ends what an earlier run in this state directory left when engine and supervisor died at once: processes that carry

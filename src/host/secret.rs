@@ -4,19 +4,21 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags, Stat};
 use zeroize::Zeroizing;
 
+use super::local;
 use crate::policy::mask::{self, Masks, Unmaskable, VALUE_BYTES_MAX};
 
 /// How long the program may take for one secret.
 pub const COMMAND_TIME: Duration = Duration::from_secs(30);
-/// How often it is asked whether it has ended, once its output has.
+/// How often it is asked whether it has ended, while it says nothing.
 const LOOK: Duration = Duration::from_millis(5);
 /// Most that is shown of what it said when it failed.
 const SAID_BYTES_MAX: usize = 1 << 10;
@@ -101,49 +103,90 @@ fn asked(
     command.args(words.iter().map(|word| &**word)).arg(key).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
-    let ends = Instant::now() + time;
-    let late = format!("has not ended after {} s", time.as_secs_f32());
-    let (printed, said) = (child.stdout.take().map(reader), child.stderr.take().map(reader));
-    // Each ends when its pipe is closed, which something that the program left running may never do.
-    let taken = |from: Option<mpsc::Receiver<io::Result<Zeroizing<Vec<u8>>>>>| {
-        let left = ends.saturating_duration_since(Instant::now());
-        from.ok_or(()).and_then(|from| from.recv_timeout(left).map_err(drop))
-    };
-    let printed = taken(printed);
-    let said = taken(said);
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < ends && printed.is_ok() && said.is_ok() => std::thread::sleep(LOOK),
-            _ => {
-                // It may be gone already; then there is nothing to end.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed(&late));
-            }
-        }
-    };
-    let (Ok(printed), Ok(said)) = (printed, said) else { return Err(failed(&late)) };
-    let printed = printed.map_err(|error| failed(&format!("cannot be heard: {error}")))?;
-    if printed.len() > BOUND {
+    let mut out = Heard::of(child.stdout.take().map(OwnedFd::from));
+    let mut err = Heard::of(child.stderr.take().map(OwnedFd::from));
+    let heard = Heard::both(&mut out, &mut err, &mut child, time);
+    if !matches!(heard, Ok(Some(_))) || out.bytes.len() > BOUND {
+        // What it has started as well, while that can be known by its parent.
+        local::end_tree(child.id());
+        let _ = child.wait();
+    }
+    let ended = heard.map_err(|error| failed(&format!("cannot be heard: {error}")))?;
+    if out.bytes.len() > BOUND {
         // It was not heard to its end, which it may have taken ill.
         return Err(format!("what `{program}` prints {}", Unmaskable::TooLong));
     }
+    let Some(status) = ended else { return Err(failed(&format!("has not ended after {} s", time.as_secs_f32()))) };
     if !status.success() {
-        let said = said.map(|said| masked(&said, &printed, known)).unwrap_or_default();
+        let said = masked(&err.bytes, &out.bytes, known);
         let colon = if said.is_empty() { "" } else { ": " };
         return Err(failed(&format!("failed ({status}){colon}{said}")));
     }
-    text(printed, &format!("what `{program}` prints"))
+    text(out.bytes, &format!("what `{program}` prints"))
 }
 
-fn reader(from: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Zeroizing<Vec<u8>>>> {
-    let (to, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        // Nobody waits any more when the time is over.
-        let _ = to.send(bounded(from));
-    });
-    receiver
+/// What a program says on one of its streams, a little more of it than the longest value.
+struct Heard {
+    /// `None` once it was closed.
+    from: Option<OwnedFd>,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Heard {
+    fn of(from: Option<OwnedFd>) -> Self {
+        // At its full size, so that no copy of a value is left behind when it grows.
+        Self { from, bytes: Zeroizing::new(Vec::with_capacity(BOUND + 1)) }
+    }
+
+    /// Hears a program to its end, or to that of what can be a value, or of its time. When it has ended, what is there is
+    /// all of it: something that it has started may hold its streams for as long as it likes.
+    fn both(out: &mut Self, err: &mut Self, child: &mut Child, time: Duration) -> io::Result<Option<ExitStatus>> {
+        let ends = Instant::now() + time;
+        loop {
+            let ended = child.try_wait()?;
+            let mut got_some = false;
+            for one in [&mut *out, &mut *err] {
+                got_some |= one.take()?;
+            }
+            if out.bytes.len() > BOUND {
+                return Ok(ended);
+            }
+            match ended {
+                Some(_) if got_some => {}
+                Some(_) => return Ok(ended),
+                None if Instant::now() >= ends => return Ok(None),
+                None if got_some => {}
+                None => Self::wait(out, err)?,
+            }
+        }
+    }
+
+    fn wait(out: &Self, err: &Self) -> io::Result<()> {
+        let open = [out, err].into_iter().filter_map(|one| one.from.as_ref());
+        let mut fds: Vec<PollFd<'_>> = open.map(|from| PollFd::new(from, PollFlags::IN)).collect();
+        let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
+        match rustix::event::poll(&mut fds, Some(&look)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes what is there, without waiting. What goes beyond the bound is dropped.
+    fn take(&mut self) -> io::Result<bool> {
+        let Some(from) = &self.from else { return Ok(false) };
+        let mut fds = [PollFd::new(from, PollFlags::IN)];
+        if rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0 {
+            return Ok(false);
+        }
+        let mut piece = Zeroizing::new([0; 4096]);
+        let length = rustix::io::read(from, &mut piece[..])?;
+        if length == 0 {
+            self.from = None;
+        }
+        let room = (BOUND + 1).saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&piece[..length.min(room)]);
+        Ok(length > 0)
+    }
 }
 
 /// With the newline that may end it.

@@ -9,6 +9,8 @@ use super::Metadata;
 
 /// How long a worker may be silent before it counts as lost, unless it says.
 pub const LEASE: Duration = Duration::from_secs(30);
+/// How long a worker that is lost is tried again, unless it says.
+pub const RECONNECT: Duration = Duration::from_mins(1);
 /// What a worker's cache of inputs may hold, unless it says.
 pub const CACHE_BYTES: u64 = 10 << 30;
 
@@ -30,6 +32,8 @@ pub struct Worker {
     pub own_trust: Trust,
     /// How long it may be silent before it is lost. Means nothing for a local one.
     pub lease: Duration,
+    /// For how long it is tried again when it is lost; zero for not at all. Means nothing for a local one.
+    pub reconnect: Duration,
     /// Bytes that inputs may take there between runs. Means nothing for a local one.
     pub cache_bytes: u64,
     pub metadata: Metadata,
@@ -57,6 +61,7 @@ impl Worker {
             trust: Trust::Local,
             own_trust: Trust::Local,
             lease: LEASE,
+            reconnect: RECONNECT,
             cache_bytes: CACHE_BYTES,
             metadata: Metadata::new(),
         }

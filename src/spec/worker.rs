@@ -62,7 +62,11 @@ fn worker(cx: &Context<'_>, spot: &Spot<'_>, name: &str, raw: &WorkerRaw, securi
         words(cx, &scope, &spot.key(field), field, list)
     };
     if is_local {
-        let fields = [("lease", raw.lease.is_some()), ("cache_size", raw.cache_size.is_some())];
+        let fields = [
+            ("lease", raw.lease.is_some()),
+            ("reconnect", raw.reconnect.is_some()),
+            ("cache_size", raw.cache_size.is_some()),
+        ];
         for (field, _) in fields.into_iter().filter(|(_, said)| *said) {
             let (at, host_at) = (cx.map.key_at(&spot.key(field)), cx.map.at(&spot.key("host")));
             cx.report(SpecError::FieldOfRemote { field, at, host_at });
@@ -78,6 +82,11 @@ fn worker(cx: &Context<'_>, spot: &Spot<'_>, name: &str, raw: &WorkerRaw, securi
         trust: trusts.given,
         own_trust: trusts.own,
         lease: raw.lease.as_ref().and_then(|text| lease(cx, &spot.key("lease"), text)).unwrap_or(plain.lease),
+        reconnect: raw
+            .reconnect
+            .as_ref()
+            .and_then(|text| cx.wait(&scope, &spot.key("reconnect"), text))
+            .unwrap_or(plain.reconnect),
         cache_bytes: raw
             .cache_size
             .as_ref()

@@ -142,8 +142,11 @@ impl Attempt {
     pub(super) fn end(&mut self, mut reaped: Reaped, now_ms: u64, at_ms: u64) {
         let wall_ms = now_ms.saturating_sub(self.started_ms);
         let told = self.held.as_ref().map(|held| held.told()).unwrap_or_default();
-        if let Some((code, signal)) = told.end {
-            (reaped.code, reaped.signal) = (code, signal);
+        match told.end {
+            Some((code, signal)) => (reaped.code, reaped.signal) = (code, signal),
+            // Who was to tell was killed. With it the kernel ended the task, whatever bubblewrap has exited with since.
+            None if self.in_namespaces() => (reaped.code, reaped.signal) = (None, Some(libc::SIGKILL)),
+            None => {}
         }
         // Numbers of another process table, which must not be taken for ours.
         let leaked = told.leaked.into_iter().map(|shown| (0, shown)).collect();

@@ -11,7 +11,7 @@ use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
 use super::sys::Watch;
-use super::{PROGRAM_VARIABLE, program, sweep, sys};
+use super::{PROGRAM_VARIABLE, program, say, secrets, sweep, sys};
 
 /// Set for a supervisor that has a guard: the number of the descriptor on which it is heard.
 pub(super) const VARIABLE: &str = "FLEET_GUARD";
@@ -79,7 +79,6 @@ pub fn guard() -> ExitCode {
     sys::outlive_signals();
     let ended = hidden.and_then(|()| start()).map(|(mut supervisor, pipe)| {
         if is_silent(&pipe) {
-            eprintln!("fleet guard: the engine was silent for longer than its lease, and the supervisor did not end");
             // It first, so that it starts nothing more; it is reaped with all the rest.
             let _ = supervisor.kill();
             return None;
@@ -87,16 +86,19 @@ pub fn guard() -> ExitCode {
         supervisor.wait().ok()
     });
     sweep::everything();
+    secrets::remove_left(&[]);
+    // Only now: whoever would read it may be stopped, or gone.
     match ended {
-        Ok(status) => {
-            let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
-            ExitCode::from(code.unwrap_or(FAILED))
+        Ok(Some(status)) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            return ExitCode::from(code.unwrap_or(FAILED));
         }
-        Err(error) => {
-            eprintln!("fleet guard: the supervisor cannot be started: {error}");
-            ExitCode::from(FAILED)
-        }
+        Ok(None) => say(format_args!(
+            "fleet guard: the engine was silent for longer than its lease, and the supervisor did not end"
+        )),
+        Err(error) => say(format_args!("fleet guard: the supervisor cannot be started: {error}")),
     }
+    ExitCode::from(FAILED)
 }
 
 /// Starts the supervisor, with the writing end of a pipe that is read here and that nobody else has.

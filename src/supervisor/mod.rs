@@ -10,6 +10,9 @@
 //! splicing · `sys` system calls.
 //! Knows nothing of tasks, retries or verdicts: an attempt is a number that the engine chose.
 
+// Both panic where nobody listens any more, and whoever panics here does not end what it ran.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod attempt;
 mod clock;
 mod confine;
@@ -21,7 +24,7 @@ mod guard;
 mod owner;
 mod process;
 pub mod program;
-mod secrets;
+pub(crate) mod secrets;
 mod serve;
 mod spawn;
 pub(crate) mod stage;
@@ -37,3 +40,8 @@ pub use disposition::{is_ignored, outlive_file_size_limit};
 pub use guard::guard;
 pub use serve::serve;
 pub use terminal::Keys;
+
+/// Says something where a person may look for it, if there is such a place.
+fn say(what: std::fmt::Arguments<'_>) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{what}\n"));
+}

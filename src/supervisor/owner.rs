@@ -19,7 +19,8 @@ pub(super) fn is_gone(name: &str) -> bool {
     let mut number = || parts.next()?.parse::<u64>().ok();
     let (Some(pid), Some(start_ms)) = (number(), number()) else { return false };
     let Ok(pid) = i32::try_from(pid) else { return false };
-    parts.next() == Some(&pid_namespace()) && Process::read(pid).is_none_or(|now| now.start_ms != start_ms)
+    parts.next() == Some(&pid_namespace())
+        && Process::read(pid).is_none_or(|now| now.start_ms != start_ms || now.zombie)
 }
 
 fn pid_namespace() -> String {

@@ -27,11 +27,8 @@ pub(super) struct SecretFiles {
 impl SecretFiles {
     /// Removes what supervisors left that were killed.
     pub(super) fn new(run: &str, state_dir: &Path) -> Self {
-        let this = Self { run: run.to_owned(), state_dir: state_dir.to_owned(), root: None };
-        for place in this.places() {
-            remove_stale(&place);
-        }
-        this
+        remove_left(&[state_dir]);
+        Self { run: run.to_owned(), state_dir: state_dir.to_owned(), root: None }
     }
 
     /// Writes each value to a file with the name of its variable. Answers the attempt's folder.
@@ -75,6 +72,13 @@ impl SecretFiles {
     /// Where the root may be, the best first.
     fn places(&self) -> Vec<PathBuf> {
         memories().chain([self.state_dir.clone()]).collect()
+    }
+}
+
+/// Removes what supervisors left that are dead, in memory and in these folders.
+pub(crate) fn remove_left(more: &[&Path]) {
+    for place in memories().chain(more.iter().map(|place| place.to_path_buf())) {
+        remove_stale(&place);
     }
 }
 

@@ -24,9 +24,9 @@ use super::guard::{self, Guard};
 use super::secrets::SecretFiles;
 use super::spawn::{BaseEnv, Done, Job, Spawner, What};
 use super::stage::Stages;
-use super::sweep;
 use super::sys::{self, Waited, Watch, Whose};
 use super::wire::{Inbox, Outbox};
+use super::{say, sweep};
 
 /// A start is news that may wait this long for company: most short tasks have ended by then, and the engine is woken
 /// once instead of twice.
@@ -59,7 +59,7 @@ pub fn serve() -> ExitCode {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("fleet supervisor: {error}");
+            say(format_args!("fleet supervisor: {error}"));
             ExitCode::from(70)
         }
     }
@@ -191,7 +191,7 @@ impl Server {
             self.carry();
             self.say()?;
             if self.lease_is_over() {
-                return Ok(());
+                return Err(staged::silence());
             }
             self.guard.bear_until(self.silence_ends_ms());
             let staged = self.stages.as_ref().is_none_or(Stages::is_idle);
@@ -252,7 +252,7 @@ impl Server {
     fn hear(&mut self) -> io::Result<bool> {
         // We were kept from looking, and what is there to read may be as old as that.
         if self.lease_is_over() {
-            return Ok(false);
+            return Err(staged::silence());
         }
         // What a dead engine had still ordered is not begun any more.
         if !self.inbox.fill(engine_in())? {

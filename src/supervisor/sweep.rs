@@ -21,6 +21,8 @@ pub(crate) const ATTEMPT_VARIABLE: &str = "FLEET_ATTEMPT_ID";
 pub(crate) const STATE_VARIABLE: &str = "FLEET_STATE_DIR";
 /// How long a sweep goes on looking.
 const SWEEP_MAX: Duration = Duration::from_millis(1900);
+/// How often a tree is looked at that goes on growing.
+const TREE_LOOKS: u32 = 20;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The kernel counts start times in ticks of 10 ms, and a spawn takes its time between our look at the clock and the
@@ -140,6 +142,23 @@ pub(crate) fn descendants(spare: &[u32]) -> Swept {
         let living = snapshot.trees(children.iter().map(|child| child.pid));
         living.into_iter().chain(children.into_iter().filter(|child| child.zombie)).cloned().collect()
     })
+}
+
+/// Ends a process that is our child and everything below it, without reaping it.
+pub(crate) fn tree(pid: u32) {
+    let Ok(pid) = i32::try_from(pid) else { return };
+    // One that forks while it is looked at has what it forked below it at the next look.
+    for _ in 0..TREE_LOOKS {
+        let snapshot = Snapshot::take();
+        let living = snapshot.trees([pid]);
+        if living.is_empty() {
+            return;
+        }
+        // From below: what loses its parent is not found any more.
+        for process in living.iter().rev() {
+            process.signal(Signal::KILL);
+        }
+    }
 }
 
 /// Ends every descendant of this process and reaps them all, however long it takes.

@@ -4,7 +4,8 @@
 //! the page of the book that lists them.
 //!
 //! Behaviours that do not disturb each other are tasks of one fleet file, so a host is reached once for all of them. The
-//! others have a workspace of their own. A cell is `ok`, `FAIL`, or `n.a.` where a host cannot have it, with the reason.
+//! others have a workspace of their own. A cell is `ok`, `FAIL`, `n.a.` where a host cannot have it, with the reason, or
+//! `=` where another column shows as much of it.
 
 mod behaviour;
 mod column;
@@ -20,25 +21,27 @@ mod hosts;
 mod journal;
 
 use std::collections::BTreeMap;
+use std::sync::Once;
 
-use behaviour::{Behaviour, Kind, Tried, Way};
+use behaviour::{Behaviour, Host, Kind, Tried, Way};
 use column::Column;
 use stage::Stage;
 use table::{Cell, Table};
-
-/// Hosts that can carry tasks.
-const TRIED: [Kind; 4] = Kind::ALL;
 
 #[test]
 fn every_host_does_the_same() {
     let behaviours = rows::all();
     let mut table = Table::new(&behaviours);
     std::thread::scope(|scope| {
-        let columns = TRIED.map(|kind| {
+        let columns = Kind::ALL.map(|kind| {
             let behaviours = &behaviours;
             (
                 kind,
-                scope.spawn(move || hosts::or_left_out(Column::of(kind)).map(|column| column_of(&column, behaviours))),
+                scope.spawn(move || {
+                    let column = hosts::or_left_out(Column::of(kind))?;
+                    settle(&column);
+                    Some(column_of(&column, behaviours))
+                }),
             )
         });
         for (kind, column) in columns {
@@ -72,7 +75,7 @@ fn the_book_has_the_table() {
 fn column_of(column: &Column, behaviours: &[Behaviour]) -> BTreeMap<&'static str, Cell> {
     let (together, alone): (Vec<_>, Vec<_>) = behaviours
         .iter()
-        .filter(|behaviour| behaviour.reason_against(column.kind).is_none())
+        .filter(|behaviour| behaviour.left_out(column.kind).is_none())
         .partition(|behaviour| matches!(behaviour.way, Way::Together { .. }));
     let mut cells: BTreeMap<_, _> = std::thread::scope(|scope| {
         let shared = scope.spawn(|| shared_run(column, &together));
@@ -84,12 +87,23 @@ fn column_of(column: &Column, behaviours: &[Behaviour]) -> BTreeMap<&'static str
         shared.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).into_iter().chain(alone).collect()
     });
     for behaviour in behaviours {
-        if let Some(reason) = behaviour.reason_against(column.kind) {
-            cells.insert(behaviour.name, Cell::NotHere(reason));
+        if let Some(why) = behaviour.left_out(column.kind) {
+            cells.insert(behaviour.name, Cell::LeftOut(why));
         }
     }
     cells.insert(rows::NOTHING_LEFT, Cell::of(nothing_left(column)));
     cells
+}
+
+/// Lets a machine that columns share have `fleet` sent once, and not by each of the runs that begin at the same time.
+fn settle(column: &Column) {
+    static SENT: Once = Once::new();
+    if column.kind.host == Host::Ssh {
+        let tasks =
+            ["one", "two"].map(|worker| format!("[tasks.{worker}]\nworker = {{ id = '{worker}' }}\nrun = 'true'\n"));
+        // What goes wrong here goes wrong in every row.
+        SENT.call_once(|| drop(Stage::new(column, &tasks.concat()).run(&["run"])));
+    }
 }
 
 /// One run of all tasks that do not disturb each other.

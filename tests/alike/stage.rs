@@ -15,7 +15,7 @@ use super::column::Column;
 use super::seen::Seen;
 
 /// The end of a run that would hang. None that is right comes to it.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -58,8 +58,11 @@ impl Stage {
             env.retain(|(other, _)| other != name);
             env.push((name.into(), value));
         }
-        let mark = format!("{}-{}.", column.mark, COUNT.fetch_add(1, Ordering::Relaxed));
-        let tasks = tasks.replace("@mark@", &mark).replace("@kind@", column.kind.name());
+        let mark = format!("{}{}.", column.mark, COUNT.fetch_add(1, Ordering::Relaxed));
+        let tens = (0..column.kind.many() / 10).map(|ten| format!("'{ten}'")).collect::<Vec<_>>().join(", ");
+        let shown = workspace.to_str().expect("its name is UTF-8");
+        let tasks =
+            secured(column, tasks.replace("@mark@", &mark).replace("@workspace@", shown).replace("@tens@", &tens));
         let stage = Self { _folder: folder, kind: column.kind, workspace, mark, env };
         stage.file("fleet.toml", format!("version = 1\nname = \"alike\"\nseed = 1\n{workers}{tasks}"))
     }
@@ -116,6 +119,16 @@ impl Stage {
     pub(crate) fn run_dir(&self) -> Option<PathBuf> {
         fs::read_dir(self.path(".fleet/runs")).ok()?.filter_map(|run| Some(run.ok()?.path())).max()
     }
+}
+
+/// With what the column has to say to the policy.
+fn secured(column: &Column, tasks: String) -> String {
+    const HEAD: &str = "[policies.security]\n";
+    let Some(security) = column.security() else { return tasks };
+    if tasks.contains(HEAD) {
+        return tasks.replace(HEAD, &format!("{HEAD}{security}"));
+    }
+    format!("{tasks}\n{HEAD}{security}")
 }
 
 impl Living<'_> {

@@ -1,16 +1,20 @@
 //! The table as it is printed: a row for each behaviour, a column for each host, and below it why a cell is not `ok`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use super::behaviour::{Behaviour, Kind, Tried};
+use super::behaviour::{Behaviour, Kind, LeftOut, Tried};
+
+/// The width of a column at least.
+const CELL: usize = 6;
+/// The word for what another column shows as well.
+const AS_IN: &str = "=";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Cell {
     Ok,
     Fail(String),
-    /// The host cannot have it.
-    NotHere(&'static str),
+    LeftOut(LeftOut),
 }
 
 #[derive(Debug)]
@@ -26,7 +30,11 @@ pub(crate) fn for_the_book(behaviours: &[Behaviour]) -> String {
     let mut reasons: Vec<&str> = Vec::new();
     for behaviour in behaviours {
         let cells = Kind::ALL.map(|kind| {
-            let Some(reason) = behaviour.reason_against(kind) else { return "ok".to_owned() };
+            let reason = match behaviour.left_out(kind) {
+                None => return "ok".to_owned(),
+                Some(LeftOut::AsIn(_)) => return AS_IN.to_owned(),
+                Some(LeftOut::Cannot(reason)) => reason,
+            };
             let known = reasons.iter().position(|other| *other == reason).unwrap_or_else(|| {
                 reasons.push(reason);
                 reasons.len() - 1
@@ -51,7 +59,8 @@ impl Cell {
         match self {
             Self::Ok => "ok",
             Self::Fail(_) => "FAIL",
-            Self::NotHere(_) => "n.a.",
+            Self::LeftOut(LeftOut::Cannot(_)) => "n.a.",
+            Self::LeftOut(LeftOut::AsIn(_)) => AS_IN,
         }
     }
 }
@@ -86,17 +95,24 @@ impl fmt::Display for Table {
         let width = self.rows.iter().map(|row| row.chars().count()).max().unwrap_or_default();
         write!(f, "\n{:width$}", "behaviour")?;
         for kind in self.columns.keys() {
-            write!(f, "  {:6}", kind.name())?;
+            write!(f, "  {:CELL$}", kind.name())?;
         }
         writeln!(f)?;
-        let mut reasons = BTreeSet::new();
+        // Of a row and a reason: whom it is about.
+        let mut reasons: BTreeMap<(String, &str), Vec<String>> = BTreeMap::new();
         for row in &self.rows {
             write!(f, "{row:width$}")?;
             for (kind, cells) in &self.columns {
                 let cell = cells.get(row);
-                write!(f, "  {:6}", cell.map_or("-", Cell::word))?;
-                if let Some(Cell::NotHere(reason)) = cell {
-                    reasons.insert(format!("n.a.  {row} @ {}: {reason}", kind.name()));
+                write!(f, "  {:1$}", cell.map_or("-", Cell::word), kind.name().len().max(CELL))?;
+                match cell {
+                    Some(Cell::LeftOut(LeftOut::Cannot(reason))) => {
+                        reasons.entry((format!("n.a.  {row}"), reason)).or_default().push(kind.name());
+                    }
+                    Some(Cell::LeftOut(LeftOut::AsIn(other))) => {
+                        reasons.entry((AS_IN.to_owned(), other)).or_insert_with(|| vec![kind.name()]);
+                    }
+                    _ => {}
                 }
             }
             writeln!(f)?;
@@ -105,13 +121,22 @@ impl fmt::Display for Table {
             |word: &str| self.columns.values().flat_map(BTreeMap::values).filter(|cell| cell.word() == word).count();
         writeln!(
             f,
-            "\n{} behaviours on {} hosts: {} ok, {} FAIL, {} n.a.",
+            "\n{} behaviours on {} hosts: {} ok, {} FAIL, {} n.a., {} as on another",
             self.rows.len(),
             self.columns.len(),
             count("ok"),
             count("FAIL"),
-            count("n.a.")
+            count("n.a."),
+            count(AS_IN)
         )?;
-        reasons.iter().try_for_each(|reason| writeln!(f, "{reason}"))
+        for ((row, reason), kinds) in &reasons {
+            let kinds = kinds.join(", ");
+            if row == AS_IN {
+                writeln!(f, "{AS_IN}     {kinds}: the supervisor makes it so, and `{reason}` shows that it does")?;
+            } else {
+                writeln!(f, "{row} @ {kinds}: {reason}")?;
+            }
+        }
+        Ok(())
     }
 }

@@ -111,3 +111,23 @@ fn a_program_that_does_not_end_is_ended() {
     }
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
+
+#[test]
+fn what_a_program_started_ends_with_it_when_its_time_is_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let noted = dir.path().join("pid");
+    let script = format!("(echo $BASHPID > {0}; exec sleep 1000) & echo $! > {0}; wait", noted.display());
+    let late = ask(&script, Duration::from_millis(300)).unwrap_err();
+    assert!(late.contains("has not ended"), "{late}");
+    let pid = std::fs::read_to_string(noted).unwrap();
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+/// As an agent does that is started on the way.
+#[test]
+fn a_program_that_has_ended_is_not_waited_for_because_of_what_it_started() {
+    let begun = Instant::now();
+    let value = ask("sleep 5 & echo a-value-of-it", Duration::from_mins(1)).unwrap();
+    assert_eq!((value.as_str(), begun.elapsed() < Duration::from_secs(5)), ("a-value-of-it", true));
+}

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use super::super::frame::{NotStarted, NotStartedCause};
 use super::super::group::ADVICE;
-use super::super::{spawn, sys};
+use super::super::{say, spawn, sys};
 use super::orders::{ARGS_FD, How, ORDERS_FD, Orders, REPORT_FD, Report, SELF_FD, STDERR_FD};
 use super::{exec, inside, landlock, seccomp};
 
@@ -34,7 +34,7 @@ fn tried(result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("{why}");
+            say(format_args!("{why}"));
             ExitCode::from(FAILED)
         }
     }

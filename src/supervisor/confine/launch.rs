@@ -1,9 +1,11 @@
 //! Starting `fleet confine` and hearing what became of it.
 
 use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
@@ -101,12 +103,24 @@ impl Launch<'_> {
 
     /// What is said from inside is about the inside.
     fn with_complaint(&self, mut why: NotStarted) -> NotStarted {
-        let seen = matches!(why.cause, NotStartedCause::NotFound | NotStartedCause::Workdir);
-        if seen && !matches!(self.orders.how, How::Free) {
+        let Orders { argv, cwd, how, .. } = self.orders;
+        let is_hidden = match why.cause {
+            NotStartedCause::NotFound => true,
+            // What is nowhere is none of the sandbox's doing.
+            NotStartedCause::Workdir => Path::new(cwd).exists(),
+            // Landlock does not hide names, so what it does not show may not be executed.
+            NotStartedCause::NotExecutable => matches!(how, How::Itself { .. }) && is_executable(&argv[0]),
+            _ => false,
+        };
+        if is_hidden && matches!(how, How::Itself { .. } | How::Bubblewrap { .. }) {
             why.error.push_str(" in the sandbox, which shows the system's folders and what the task was given");
         }
         why
     }
+}
+
+fn is_executable(program: &str) -> bool {
+    fs::metadata(program).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn last_line(text: &str) -> &str {

@@ -1,6 +1,7 @@
 //! What the loop does on a host whose files are not the run's: the place, the copies of attempts, and the lease, by which
 //! an engine that is silent for too long counts as gone.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -14,6 +15,11 @@ use crate::supervisor::{guard, sweep, sys};
 
 /// The engine's silence is looked at this often.
 const LEASE_LOOKS: u64 = 4;
+
+/// Told when everything was ended, because whoever would read it may be stopped.
+pub(super) fn silence() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the engine was silent for longer than its lease")
+}
 
 impl Server {
     /// Takes its place on this host; what is wrong with it is told instead of anything else.
@@ -42,11 +48,7 @@ impl Server {
     /// Whether the engine was silent for too long. A suspended run has an engine that is stopped with it.
     pub(super) fn lease_is_over(&self) -> bool {
         let silent_ms = sys::boot_ms().saturating_sub(self.heard_ms);
-        let is_over = !self.clock.suspended() && self.lease_ms.is_some_and(|lease| silent_ms > lease);
-        if is_over {
-            eprintln!("fleet supervisor: the engine was silent for longer than its lease");
-        }
-        is_over
+        !self.clock.suspended() && self.lease_ms.is_some_and(|lease| silent_ms > lease)
     }
 
     /// When the guard ends what we should have ended: later than we would, and sooner than the engine counts on it,

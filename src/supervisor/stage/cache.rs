@@ -2,6 +2,7 @@
 //! only a claim: what is laid out for an attempt is hashed on its way, and what is damaged is forgotten and asked for
 //! again. Bounded by size; what was not used for longest goes first.
 
+use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
+use walkdir::{DirEntry, WalkDir};
 
 use super::lay::Sound;
 use super::piece::Piece;
@@ -40,6 +42,8 @@ pub(super) enum Received {
     Whole(Digest, u64),
     /// What came is not what its digest says.
     Broken(Digest),
+    /// The disk has no room for it.
+    Full(Digest, String),
     Failed(Digest, String),
 }
 
@@ -62,6 +66,17 @@ impl Cache {
     /// Whether there is a file of that name and size.
     pub(super) fn has(&self, digest: &Digest, bytes: u64) -> bool {
         fs::symlink_metadata(self.path(digest)).is_ok_and(|about| about.is_file() && about.len() == bytes)
+    }
+
+    /// Removes all that is kept but for this; `false` when that is nothing.
+    pub(super) fn keep_only(&self, needed: &HashSet<Digest>) -> bool {
+        let needed: HashSet<String> = needed.iter().map(Digest::hex).collect();
+        let files = WalkDir::new(&self.folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+        let goes = |entry: &DirEntry| {
+            let name = entry.file_name().to_string_lossy();
+            !name.starts_with(UNFINISHED) && !needed.contains(&*name)
+        };
+        files.filter(goes).filter(|entry| fs::remove_file(entry.path()).is_ok()).count() > 0
     }
 
     pub(super) fn receive(&mut self, piece: &Piece<'_>) -> Received {
@@ -87,6 +102,7 @@ impl Cache {
         }
         match file.and_then(|file| self.keep(file, &digest)) {
             Ok(()) => Received::Whole(digest, bytes),
+            Err(error) if super::is_full(&error) => Received::Full(digest, error.to_string()),
             Err(error) => Received::Failed(digest, error.to_string()),
         }
     }
@@ -140,6 +156,8 @@ mod tests {
         let other = Digest::of(b"other");
         assert!(matches!(cache.receive(&piece(other, b"wrong", true)), Received::Broken(_)));
         assert!(!cache.has(&other, 5));
+        assert!(!cache.keep_only(&HashSet::from([digest])) && cache.has(&digest, 5));
+        assert!(cache.keep_only(&HashSet::from([other])) && !cache.has(&digest, 5));
         // A file that was begun and given up leaves nothing to the next one.
         assert!(matches!(cache.receive(&piece(other, b"oth", false)), Received::Some));
         assert!(matches!(cache.receive(&piece(Digest::of(b""), b"", true)), Received::Whole(_, 0)));

@@ -29,12 +29,21 @@ const MODE_DEFAULT: u32 = 0o644;
 pub(super) enum LayError {
     /// A kept file is not what its name says, or is gone.
     Damaged(Digest),
+    /// The disk is.
+    Full(String),
     Failed(String),
+}
+
+impl LayError {
+    fn of(path: &str, error: &io::Error) -> Self {
+        let why = format!("`{path}` cannot be laid out: {error}");
+        if super::is_full(error) { Self::Full(why) } else { Self::Failed(why) }
+    }
 }
 
 /// Makes the folder of an attempt and puts everything into its copy that it starts from.
 pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef], sound: &Sound) -> Result<(), LayError> {
-    let failed = |path: &str, error: &io::Error| LayError::Failed(format!("`{path}` cannot be laid out: {error}"));
+    let failed = LayError::of;
     let copy = dir.join(COPY);
     private_folder(dir).and_then(|()| fs::create_dir(&copy)).map_err(|error| failed(COPY, &error))?;
     let mut made: Option<&Path> = None;
@@ -57,7 +66,7 @@ pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef], sound: &Sound) 
 }
 
 fn put(to: &Path, cas: &Path, entry: &OutputRef, sound: &Sound) -> Result<(), LayError> {
-    let failed = |error: io::Error| LayError::Failed(format!("`{}` cannot be laid out: {error}", entry.path));
+    let failed = |error: io::Error| LayError::of(&entry.path, &error);
     match entry.kind {
         EntryKind::Directory => {
             fs::create_dir_all(to).map_err(failed)?;

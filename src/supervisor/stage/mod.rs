@@ -41,6 +41,8 @@ const BYTES_AT_ONCE: u64 = 64 << 10;
 const FRESH_PART: u64 = 4;
 /// Times that a file which is damaged, or came broken, is asked for again before the attempt is given up.
 const AGAIN_MAX: u32 = 3;
+/// To be read after what a full disk did.
+const CLEANS: &str = "the disk there is full, also without what is kept there for later runs";
 
 /// What the loop has to do.
 #[derive(Debug)]
@@ -191,6 +193,10 @@ impl Stages {
             }
             // What another attempt may have damaged is no fault of those that wait for it.
             Received::Broken(digest) => (digest, Some("it was changed while it was sent".to_owned()), true),
+            Received::Full(digest, error) => {
+                let has_room = self.make_room();
+                (digest, Some(format!("{error}; {CLEANS}")), has_room)
+            }
             Received::Failed(digest, error) => (digest, Some(error), false),
         };
         let (mut next, mut again) = (Vec::new(), Vec::new());
@@ -287,6 +293,8 @@ impl Stages {
         if self.porter.put(number, move || Carried::Collected(Box::new(lay::collect(&dir, &collect)))).is_err() {
             return false;
         }
+        // Of what a failure made, much may be cut short, and nobody will start from it.
+        staged.discard |= exited.code != Some(0);
         staged.phase = Phase::Collecting(Box::new(exited.clone()));
         true
     }
@@ -326,6 +334,13 @@ impl Stages {
         if self.trimming {
             self.fresh = 0;
         }
+    }
+
+    /// The disk is full: whatever is kept and nobody waits for goes. `false` when that is nothing.
+    fn make_room(&self) -> bool {
+        let waiting = self.attempts.values().filter(|staged| matches!(staged.phase, Phase::Lacking(_) | Phase::Laying));
+        let needed: HashSet<Digest> = waiting.flat_map(|staged| &staged.entries).map(|entry| entry.digest).collect();
+        self.cache.keep_only(&needed)
     }
 
     fn lay(&mut self, number: u32, out: &mut Outbox) -> Option<Next> {
@@ -368,6 +383,11 @@ impl Stages {
                 self.lacking(number, lacking, out)
             }
             Err(LayError::Damaged(digest)) => self.fail(number, format!("{digest} is damaged on this host each time")),
+            Err(LayError::Full(error)) => {
+                // It makes its copy anew.
+                staged.again += 1;
+                if self.make_room() { self.lay(number, out) } else { self.fail(number, format!("{error}; {CLEANS}")) }
+            }
             Err(LayError::Failed(error)) => self.fail(number, error),
         }
     }
@@ -423,6 +443,10 @@ impl Stages {
             let _ = aged::trim(&self.place.cas(), self.place.cache_bytes);
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Outgoing {

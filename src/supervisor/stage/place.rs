@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::lay::{private_folder, remove_all};
-use crate::supervisor::{frame, program, sweep};
+use crate::supervisor::{frame, program, say, sweep};
 
 /// How long a supervisor waits for the one before it in the same run to be gone; less than the usual lease, in which the
 /// engine waits for us.
@@ -44,7 +44,7 @@ impl Place {
         sweep_dead(&runs, &run);
         let lock = lock(&run, GONE_MAX)?;
         for left in sweep::state(&run, &[run.join("exits.log")]).ended {
-            eprintln!("fleet supervisor: ended what was left of an earlier one: {left}");
+            say(format_args!("fleet supervisor: ended what was left of an earlier one: {left}"));
         }
         remove_all(&run.join("attempts"));
         private_folder(&run.join("attempts"))?;

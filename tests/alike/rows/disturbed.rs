@@ -1,32 +1,35 @@
 //! Hosts that are not as they should be.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::behaviour::{Behaviour, Kind, Tried, alone, task};
+use crate::behaviour::{Behaviour, Host, On, Tried, alone, task};
 use crate::column::Column;
 use crate::hosts::{or_left_out, processes};
 use crate::seen::holds;
 use crate::stage::Stage;
 
-const OWN_CLOCK: &[(Kind, &str)] = &[
-    (Kind::Local, "it is the caller's machine"),
-    (Kind::Docker, "a container has the clocks of its machine"),
-    (Kind::Podman, "a container has the clocks of its machine"),
+const OWN_CLOCK: &[(On, &str)] = &[
+    (On::Host(Host::Local), "it is the caller's machine"),
+    (On::Host(Host::Docker), "a container has the clocks of its machine"),
+    (On::Host(Host::Podman), "a container has the clocks of its machine"),
 ];
 
-const NO_SMALL_DISK: &[(Kind, &str)] = &[
-    (Kind::Local, "the state directory would be on the same disk, which is exit code 74"),
-    (Kind::Docker, "its disk is that of its machine"),
-    (Kind::Podman, "its disk is that of its machine"),
+const NO_SMALL_DISK: &[(On, &str)] = &[
+    (On::Host(Host::Local), "the state directory would be on the same disk, which is exit code 74"),
+    (On::Host(Host::Docker), "its disk is that of its machine"),
+    (On::Host(Host::Podman), "its disk is that of its machine"),
 ];
 
-const HERE: &[(Kind, &str)] = &[(Kind::Local, "this machine is always there")];
+const HERE: &[(On, &str)] = &[(On::Host(Host::Local), "this machine is always there")];
 
-const NO_KEY: &[(Kind, &str)] = &[
-    (Kind::Local, "nothing is between the caller and this machine"),
-    (Kind::Docker, "the socket of the engine is on this machine"),
-    (Kind::Podman, "the engine is a program of this machine"),
+const NO_KEY: &[(On, &str)] = &[
+    (On::Host(Host::Local), "nothing is between the caller and this machine"),
+    (On::Host(Host::Docker), "the socket of the engine is on this machine"),
+    (On::Host(Host::Podman), "the engine is a program of this machine"),
 ];
+
+const LOST: &str = "fail/transport: lost: ";
 
 /// Goes on until somebody ends it.
 const STAYS: &str = "[tasks.a]\nsh = 'echo begun; while :; do sleep 0.02 || :; done # @mark@'\n";
@@ -46,7 +49,7 @@ pub(super) const ROWS: &[Behaviour] = &[
     .not_on(OWN_CLOCK),
     alone("inputs that its disk cannot take", |column| {
         let tasks = "[tasks.a]\nrun = 'wc -c big'\ninputs = ['big']\n";
-        let Some(stage) = on_a_small_disk(column, tasks)? else { return Ok(()) };
+        let Some(Small { stage, _alone }) = on_a_small_disk(column, tasks)? else { return Ok(()) };
         let seen = stage.file("big", noise(8 << 20)).run(&["run", "a"]);
         seen.exits(9)?;
         let task =
@@ -58,12 +61,26 @@ pub(super) const ROWS: &[Behaviour] = &[
     alone("a task that fills its disk", |column| {
         let tasks = "[tasks.a]\nsh = 'head -c 8388608 /dev/zero > big'\n\
                      [tasks.b]\nsh = 'head -c 3000000 /dev/zero > big; wc -c < big'\nneeds = ['a']\nalways = true\n";
-        let Some(stage) = on_a_small_disk(column, tasks)? else { return Ok(()) };
+        let Some(Small { stage, _alone }) = on_a_small_disk(column, tasks)? else { return Ok(()) };
         let seen = stage.run(&["run", "--keep-going", "a", "b"]);
         seen.exits(1)?;
         seen.task("a")?.is("fail/task: exit code 1")?;
         // What it wrote is gone with it.
         seen.task("b")?.passes_with("3000000\n").map(drop)
+    })
+    .not_on(NO_SMALL_DISK),
+    alone("what a full disk keeps gives way", |column| {
+        let tasks = "[tasks.a]\nrun = 'wc -c big'\ninputs = ['big']\n";
+        let Some(Small { stage, _alone }) = on_a_small_disk(column, tasks)? else { return Ok(()) };
+        // Each is there twice while its task runs, and once afterwards.
+        let mut bytes = noise(1_600_000);
+        let stage = stage.file("big", bytes.clone());
+        stage.run(&["run", "a"]).exits(0)?;
+        bytes.reverse();
+        let stage = stage.file("big", bytes);
+        let seen = stage.run(&["run", "a"]);
+        seen.exits(0)?;
+        seen.task("a")?.passes_with("1600000 big\n").map(drop)
     })
     .not_on(NO_SMALL_DISK),
     alone("a host that is not there", |column| {
@@ -87,14 +104,22 @@ pub(super) const ROWS: &[Behaviour] = &[
         Ok(())
     })
     .not_on(NO_KEY),
-    alone("its supervisor is killed", |column| lost(column, |task, _| processes::parent(task).into_iter().collect())),
+    alone("its supervisor is killed", |column| {
+        lost(column, LOST, |task, _| {
+            let mut above = std::iter::successors(Some(task), |pid| processes::parent(*pid));
+            above
+                .find(|pid| processes::with_argument("supervise").iter().any(|one| one.pid == *pid))
+                .into_iter()
+                .collect()
+        })
+    }),
     alone("what leads to it is killed", |column| {
-        lost(column, |task, engine| processes::below(engine).into_iter().filter(|pid| *pid != task).collect())
+        lost(column, LOST, |task, engine| processes::below(engine).into_iter().filter(|pid| *pid != task).collect())
     }),
 ];
 
 /// Kills some while a task runs: its result is lost, and so is the task.
-fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
+pub(super) fn lost(column: &Column, how: &str, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     let stage = Stage::new(column, STAYS);
     let mut run = stage.start(&["run"]);
     run.hears("a", "begun")?;
@@ -109,7 +134,7 @@ fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     let seen = run.ends();
     seen.exits(9)?;
     holds("it took too long", begin.elapsed() < Duration::from_secs(40))?;
-    seen.task("a")?.ends_like("fail/transport: lost: ", "")?;
+    seen.task("a")?.ends_like(how, "")?;
     while !processes::mentioning(&stage.mark).is_empty() {
         holds("the task still runs", begin.elapsed() < Duration::from_secs(40))?;
         std::thread::sleep(Duration::from_millis(10));
@@ -117,13 +142,22 @@ fn lost(column: &Column, whom: impl Fn(u32, u32) -> Vec<u32>) -> Tried {
     Ok(())
 }
 
+/// The disk is one for all columns.
+struct Small {
+    stage: Stage,
+    _alone: MutexGuard<'static, ()>,
+}
+
 /// On a machine that has been used before, and has 4 MiB left.
-fn on_a_small_disk(column: &Column, tasks: &str) -> Result<Option<Stage>, String> {
-    let Some((workers, machine)) = or_left_out(Column::small()) else { return Ok(None) };
+fn on_a_small_disk(column: &Column, tasks: &str) -> Result<Option<Small>, String> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // One who panicked with it has left nothing in disorder.
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some((workers, machine)) = or_left_out(column.small()) else { return Ok(None) };
     let stage = Stage::with_workers(column, &workers, &format!("{tasks}[tasks.first]\nrun = 'true'\n"));
     stage.run(&["run", "first"]).exits(0)?;
     machine.tight();
-    Ok(Some(stage))
+    Ok(Some(Small { stage, _alone: alone }))
 }
 
 /// Bytes that no compression makes fewer.

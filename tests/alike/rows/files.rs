@@ -1,6 +1,6 @@
 //! What a task reads.
 
-use crate::behaviour::{Behaviour, Kind, alone, task};
+use crate::behaviour::{Behaviour, Kind, On, alone, task};
 use crate::seen::{holds, same};
 use crate::stage::Stage;
 
@@ -37,7 +37,8 @@ pub(super) const ROWS: &[Behaviour] = &[
     ),
     task("inputs have every byte", "[tasks.reads-bytes]\nrun = 'cat in/binary'\ninputs = ['in/binary']\n", |seen| {
         seen.task("reads-bytes")?.passes_with((0..=255).collect::<Vec<u8>>())
-    }),
+    })
+    .as_in_docker(),
     task(
         "an input that may be executed is, and others not",
         "[tasks.modes]\nsh = './in/tool; [ ! -x in/a.txt ] && echo plain'\ninputs = ['in/tool', 'in/a.txt']\n",
@@ -47,7 +48,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         "a link among inputs reads as what it leads to",
         "[tasks.links]\nsh = 'cat links/near'\ninputs = ['links/*']\n",
         |seen| seen.task("links")?.passes_with("through a link\n"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "a folder that is empty but for outputs is there",
         "[tasks.into]\nsh = 'echo made > must/made.txt'\noutputs = ['must/made.txt']\n",
@@ -60,7 +62,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         "inputs with names that are not ASCII",
         "[tasks.umlaut-in]\nsh = 'cat odd/grün/*.txt'\ninputs = ['odd/grün/**']\n",
         |seen| seen.task("umlaut-in")?.passes_with("not ASCII\n"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "inputs with odd names",
         "[tasks.odd-in]\nsh = 'cd odd; for name in *; do [ -d \"$name\" ] || { cat -- \"./$name\"; echo; }; done'\ninputs = ['odd/*']\n",
@@ -80,7 +83,7 @@ pub(super) const ROWS: &[Behaviour] = &[
         "[tasks.undeclared]\nsh = '[ ! -e undeclared.txt ] && [ ! -e in/not-in.bak ] && cat in/a.txt'\ninputs = ['in/**', '!in/*.bak']\n",
         |seen| seen.task("undeclared")?.passes_with("the text of a\n"),
     )
-    .not_on(&[(Kind::Local, "a local task without a sandbox works in the workspace itself")]),
+    .not_on(&[(On::Only(Kind::LOCAL), "a local task without a sandbox works in the workspace itself")]),
     task(
         "required files are there",
         "[tasks.required]\nrun = 'cat must/be.here'\nrequired_files = ['must/be.here']\n",
@@ -90,7 +93,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         "a required file that is nowhere",
         "[tasks.required-not]\nrun = 'true'\nrequired_files = ['must/be.there']\n",
         |seen| seen.task("required-not")?.is("fail/transport: could not be started: the required file `must/be.there` does not exist"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "a program among the inputs",
         "[tasks.own-program]\nrun = './in/tool'\ninputs = ['in/tool']\n",
@@ -106,7 +110,7 @@ pub(super) const ROWS: &[Behaviour] = &[
             seen.task("spoils-not")?.passes_with("the text of b\n")
         },
     )
-    .not_on(&[(Kind::Local, "a local task without a sandbox works in the workspace itself")]),
+    .not_on(&[(On::Only(Kind::LOCAL), "a local task without a sandbox works in the workspace itself")]),
     alone("a task that changed nothing is not run again", |column| {
         let stage = Stage::new(column, "[tasks.a]\nsh = 'cat in.txt > out.txt; echo ran'\ninputs = ['in.txt']\noutputs = ['out.txt']\n")
             .file("in.txt", "one\n");

@@ -1,6 +1,6 @@
 //! What a task finds: its words, its environment, its folder, its standard input.
 
-use crate::behaviour::{Behaviour, Kind, task};
+use crate::behaviour::{Behaviour, Host, On, Sandbox, task};
 use crate::seen::{holds, same};
 use crate::stage::Stage;
 
@@ -34,16 +34,18 @@ pub(super) const ROWS: &[Behaviour] = &[
         let task = seen.task("env")?.is("pass")?;
         let lines = task.lines()?;
         let names = lines.iter().filter_map(|line| Some(line.split_once('=')?.0));
-        let login = |name: &str| match seen.kind {
-            Kind::Ssh => LOGIN.contains(&name),
+        let login = |name: &str| match seen.kind.host {
+            Host::Ssh => LOGIN.contains(&name),
             // It says so in every container.
-            Kind::Podman => name == "TERM",
-            Kind::Local | Kind::Docker => false,
+            Host::Podman => name == "TERM",
+            Host::Local | Host::Docker => false,
         };
         let mut names: Vec<&str> = names.filter(|name| !login(name)).collect();
         names.sort_unstable();
         let mut want = NAMES.to_vec();
         want.push("OWN");
+        // A container is its own already; elsewhere a sandbox has a folder for temporary files.
+        want.extend(seen.kind.sandbox.filter(|sandbox| *sandbox != Sandbox::Container).map(|_| "TMPDIR"));
         want.sort_unstable();
         same("the names", names, want)?;
         Ok(task)
@@ -53,7 +55,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         let lines = task.lines()?;
         holds(&format!("cat is at {lines:?}"), lines[0].starts_with('/') && lines[0].ends_with("/cat"))?;
         Ok(task)
-    }),
+    })
+    .as_in_docker(),
     task("HOME is a folder of the host", "[tasks.home]\nsh = '[ -d \"$HOME\" ] && cd'\n", |seen| {
         seen.task("home")?.passes_with("")
     }),
@@ -61,18 +64,22 @@ pub(super) const ROWS: &[Behaviour] = &[
         "pass_env",
         "[tasks.passed]\nsh = 'printf \"<%s>\" \"$PASSED_ONE\" \"$PASSED_TWO\"'\npass_env = ['PASSED_*']\n",
         |seen| seen.task("passed")?.passes_with("<a value of the caller's><ü\nthe second line>"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "env wins over what is passed",
         "[tasks.over]\nsh = 'echo $PASSED_ONE'\npass_env = ['PASSED_*']\nenv = { PASSED_ONE = 'own' }\n",
         |seen| seen.task("over")?.passes_with("own\n"),
-    ),
+    )
+    .as_in_docker(),
     task("a value with spaces", "[tasks.v1]\nsh = 'printf %s \"$V\"'\nenv = { V = '  two  words  ' }\n", |seen| {
         seen.task("v1")?.passes_with("  two  words  ")
-    }),
+    })
+    .as_in_docker(),
     task("a value with line ends", "[tasks.v2]\nsh = 'printf %s \"$V\"'\nenv = { V = \"one\\ntwo\\n\" }\n", |seen| {
         seen.task("v2")?.passes_with("one\ntwo\n")
-    }),
+    })
+    .as_in_docker(),
     task(
         "a value with quotes and what shells replace",
         r#"
@@ -86,10 +93,12 @@ pub(super) const ROWS: &[Behaviour] = &[
         "a value that is not ASCII",
         "[tasks.v4]\nsh = 'printf %s \"$V\"'\nenv = { V = 'grün 日本 🚀' }\n",
         |seen| seen.task("v4")?.passes_with("grün 日本 🚀"),
-    ),
+    )
+    .as_in_docker(),
     task("an empty value", "[tasks.v5]\nsh = 'echo \"${V-unset}|${W-unset}\"'\nenv = { V = '' }\n", |seen| {
         seen.task("v5")?.passes_with("|unset\n")
-    }),
+    })
+    .as_in_docker(),
     task(
         "FLEET_TASK, FLEET_ATTEMPT, FLEET_RUN_ID",
         "[tasks.named]\nsh = 'echo $FLEET_TASK $FLEET_ATTEMPT $FLEET_RUN_ID'\n",
@@ -112,21 +121,23 @@ pub(super) const ROWS: &[Behaviour] = &[
     ),
     task("a script for sh", "[tasks.sh]\nsh = '''\nx=1\necho $((x + 1)) | cat\nfalse\necho never\n'''\n", |seen| {
         seen.task("sh")?.prints("2\n")?.is("fail/task: exit code 1")
-    }),
+    })
+    .as_in_docker(),
     task(
         "a script for bash",
         "[tasks.bash]\nshell = 'bash'\nsh = 'a=(x y z); echo ${#a[@]}; false | true'\n",
         |seen| seen.task("bash")?.prints("3\n")?.is("fail/task: exit code 1"),
     )
     .not_on(&[
-        (Kind::Docker, "the image is one busybox, which has no bash"),
-        (Kind::Podman, "the image is one busybox, which has no bash"),
+        (On::Host(Host::Docker), "the image is one busybox, which has no bash"),
+        (On::Host(Host::Podman), "the image is one busybox, which has no bash"),
     ]),
     task("a shell that is nowhere", "[tasks.no-bash]\nshell = 'bash'\nsh = 'echo never'\n", |seen| {
         let cause = "fail/transport: could not be started: the program `bash` is not on PATH";
         seen.task("no-bash")?.is(cause)
     })
-    .not_on(&[(Kind::Local, "this machine has bash"), (Kind::Ssh, "that machine has bash")]),
+    .as_in_docker()
+    .not_on(&[(On::Host(Host::Local), "this machine has bash"), (On::Host(Host::Ssh), "that machine has bash")]),
     task(
         "the workspace is where it starts",
         "[tasks.cwd]\nsh = '[ \"$(pwd -P)\" = \"$FLEET_WORKSPACE\" ] && pwd'\n",
@@ -141,7 +152,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         "workdir",
         "[tasks.below]\nworkdir = 'sub/dir'\nsh = '[ \"$(pwd -P)\" = \"$FLEET_WORKSPACE/sub/dir\" ] && cat here'\ninputs = ['sub/dir/here']\n",
         |seen| seen.task("below")?.passes_with("here\n"),
-    ),
+    )
+    .as_in_docker(),
     task("a workdir that is nowhere", "[tasks.away]\nworkdir = 'no/such/folder'\nrun = 'true'\n", |seen| {
         seen.task("away")?.ends_like(
             "fail/transport: could not be started: cannot enter the working directory ",

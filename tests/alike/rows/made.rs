@@ -2,9 +2,14 @@
 
 use serde_json::Value;
 
-use crate::behaviour::{Behaviour, Kind, task};
+use crate::behaviour::{Behaviour, Kind, On, Sandbox, task};
 use crate::journal::hex;
 use crate::seen::{Task, holds, same};
+
+const NO_CHMOD: &[(On, &str)] = &[(
+    On::Sandbox(Sandbox::Landlock),
+    "no rule of Landlock tells modes in the task's folder from others, so all are refused",
+)];
 
 /// What the receipt says of an output.
 fn output(task: &Task<'_>, path: &str) -> Result<Value, String> {
@@ -39,7 +44,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             }
             Ok(task)
         },
-    ),
+    )
+    .not_on(NO_CHMOD),
     task(
         "outputs by glob, and not what an exclusion takes away",
         "[tasks.makes-glob]\nsh = 'mkdir -p glob/deep; echo 1 > glob/a.txt; echo 2 > glob/deep/b.txt; echo 3 > glob/c.bak'\noutputs = ['glob/**', '!glob/*.bak']\n",
@@ -49,7 +55,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             seen.file_says("glob/a.txt", "1\n")?;
             seen.file_says("glob/deep/b.txt", "2\n").map(|()| task)
         },
-    ),
+    )
+    .as_in_docker(),
     task(
         "what is no output does not come back",
         "[tasks.makes-more]\nsh = 'echo 1 > wanted.txt; echo 2 > unwanted.txt'\noutputs = ['wanted.txt']\n",
@@ -59,7 +66,7 @@ pub(super) const ROWS: &[Behaviour] = &[
             seen.task("makes-more")?.is("pass")
         },
     )
-    .not_on(&[(Kind::Local, "a local task without a sandbox works in the workspace itself")]),
+    .not_on(&[(On::Only(Kind::LOCAL), "a local task without a sandbox works in the workspace itself")]),
     task(
         "a whole folder as output",
         "[tasks.makes-folder]\nsh = 'mkdir -p folder/x/y; echo 1 > folder/1; echo 2 > folder/x/y/2'\noutputs = ['folder']\n",
@@ -68,7 +75,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             seen.file_says("folder/x/y/2", "2\n")?;
             seen.task("makes-folder")?.is("pass")
         },
-    ),
+    )
+    .as_in_docker(),
     task(
         "an empty folder as output",
         "[tasks.makes-empty]\nsh = 'mkdir -p hollow/inner'\noutputs = ['hollow']\n",
@@ -77,7 +85,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             same("its kind", output(&task, "hollow/inner")?["kind"].take(), "directory")?;
             holds("it is no folder", seen.path("hollow/inner").is_dir()).map(|()| task)
         },
-    ),
+    )
+    .as_in_docker(),
     task(
         "a link as output",
         "[tasks.makes-link]\nsh = 'mkdir linked; echo x > linked/to; ln -s to linked/from'\noutputs = ['linked/**']\n",
@@ -96,7 +105,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             same("its digest", output(&task, "nothing.txt")?["digest"].take(), digest(b""))?;
             seen.file_says("nothing.txt", "").map(|()| task)
         },
-    ),
+    )
+    .as_in_docker(),
     task(
         "outputs with names that are not ASCII, and odd ones",
         "[tasks.umlaut-out]\nsh = '''mkdir -p out; echo 1 > 'out/größe 日本.txt'; echo 2 > \"out/-quo'te\"; echo 3 > 'out/new\nline' '''\noutputs = ['out/**']\n",
@@ -127,7 +137,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             }
             seen.task("makes-many")?.is("pass")
         },
-    ),
+    )
+    .as_in_docker(),
     task("an output that is missing", "[tasks.misses]\nrun = 'true'\noutputs = ['never/*.made']\n", |seen| {
         seen.task("misses")?.is("fail/task: required output `never/*.made` is missing")?.says("/exit_code", 0)
     }),
@@ -138,7 +149,8 @@ pub(super) const ROWS: &[Behaviour] = &[
             seen.file_says("in/not-in.bak", "new\n")?;
             seen.task("makes-anew")?.is("pass")
         },
-    ),
+    )
+    .as_in_docker(),
     task(
         "artifacts are kept by their digest",
         "[tasks.keeps]\nsh = 'mkdir kept; echo report > kept/report.txt'\nartifacts = [{ path = 'kept/*.txt', kind = 'report', mime_type = 'text/plain' }]\n",
@@ -154,12 +166,14 @@ pub(super) const ROWS: &[Behaviour] = &[
         "an artifact that is missing",
         "[tasks.keeps-not]\nrun = 'true'\nartifacts = [{ path = 'kept/*.none' }]\n",
         |seen| seen.task("keeps-not")?.is("fail/task: required artifact `kept/*.none` is missing"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "an artifact that may be missing",
         "[tasks.keeps-maybe]\nrun = 'true'\nartifacts = [{ path = 'kept/*.none', required = false }]\n",
         |seen| seen.task("keeps-maybe")?.is("pass"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "a failed task's artifacts come back",
         "[tasks.keeps-failed]\nsh = 'echo why > why.txt; exit 1'\nartifacts = [{ path = 'why.txt', kind = 'log' }]\n",
@@ -170,9 +184,9 @@ pub(super) const ROWS: &[Behaviour] = &[
     ),
     task(
         "what a need made is there",
-        "[tasks.gives]\nsh = 'mkdir given; echo given > given/x; printf \"#!/bin/sh\\necho ran\\n\" > given/run; chmod 755 given/run'\noutputs = ['given/**']\n\
+        "[tasks.gives]\nsh = 'mkdir given; echo given > given/x; cp in/tool given/run'\ninputs = ['in/tool']\noutputs = ['given/**']\n\
          [tasks.takes]\nneeds = ['gives']\nsh = 'cat given/x; ./given/run'\n",
-        |seen| seen.task("takes")?.passes_with("given\nran\n"),
+        |seen| seen.task("takes")?.passes_with("given\nthe tool ran\n"),
     ),
     task(
         "what a need made on another worker is there",

@@ -1,7 +1,7 @@
 //! The behaviours, in the order of the table. `exits` how a process ends and what that comes to · `output` what it prints ·
 //! `times` its limits, and how a person ends a run · `given` what it finds: words, environment, folder, input · `process`
 //! what it is as a process, and what it leaves · `files` what it reads, `made` what it makes · `judging` scorers, attempts
-//! and receipts · `secrets` who gets one and where none is · `disturbed` hosts that are not as they should be.
+//! and receipts · `secrets` who gets one and where none is · `sandbox` what only a sandbox does · `disturbed` hosts that are not as they should be.
 
 mod disturbed;
 mod exits;
@@ -11,6 +11,7 @@ mod judging;
 mod made;
 mod output;
 mod process;
+mod sandbox;
 mod secrets;
 mod times;
 
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Behaviour> {
         made::ROWS,
         judging::ROWS,
         secrets::ROWS,
+        sandbox::ROWS,
         disturbed::ROWS,
         &[last],
     ]

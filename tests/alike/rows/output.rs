@@ -11,10 +11,12 @@ const MIB: usize = 1 << 20;
 pub(super) const ROWS: &[Behaviour] = &[
     task("standard output", "[tasks.says-out]\nsh = 'echo out'\n", |seen| {
         seen.task("says-out")?.passes_with("out\n")?.says("/usage/output_bytes", 4)
-    }),
+    })
+    .as_in_docker(),
     task("standard error", "[tasks.says-err]\nsh = 'echo err >&2'\n", |seen| {
         seen.task("says-err")?.passes_with("err\n")?.says("/usage/output_bytes", 4)
-    }),
+    })
+    .as_in_docker(),
     task(
         "both streams in their order",
         "[tasks.says-both]\nsh = 'i=0; while [ $i -lt 200 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done'\n",
@@ -40,7 +42,8 @@ pub(super) const ROWS: &[Behaviour] = &[
     ),
     task("no line end at the end", "[tasks.says-cut]\nrun = ['printf', 'no end']\n", |seen| {
         seen.task("says-cut")?.passes_with("no end")
-    }),
+    })
+    .as_in_docker(),
     task(
         "bytes of every value",
         r#"
@@ -48,13 +51,16 @@ pub(super) const ROWS: &[Behaviour] = &[
         sh = 'i=0; while [ $i -lt 256 ]; do printf "\\$(printf %o $i)"; i=$((i+1)); done'
         "#,
         |seen| seen.task("says-bytes")?.passes_with((0..=255).collect::<Vec<u8>>()),
-    ),
+    )
+    .as_in_docker(),
     task("bytes that are no text", "[tasks.says-latin]\nrun = ['printf', 'gr\\374n \\303\\274\\n']\n", |seen| {
         seen.task("says-latin")?.passes_with(b"gr\xfcn \xc3\xbc\n")
-    }),
+    })
+    .as_in_docker(),
     task("nothing at all", "[tasks.says-nothing]\nrun = 'true'\n", |seen| {
         seen.task("says-nothing")?.passes_with("")?.says("/log", ())?.says("/usage/output_bytes", 0)
-    }),
+    })
+    .as_in_docker(),
     task("10 MiB of output", "[tasks.says-much]\nsh = 'head -c 10485760 /dev/zero | tr \"\\0\" x'\n", |seen| {
         let task = seen.task("says-much")?.is("pass")?;
         let log = task.printed()?;
@@ -65,7 +71,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         "a line of 1 MiB",
         "[tasks.says-line]\nsh = 'head -c 1048576 /dev/zero | tr \"\\0\" y; echo; echo after'\n",
         |seen| seen.task("says-line")?.passes_with([vec![b'y'; MIB], b"\nafter\n".to_vec()].concat()),
-    ),
+    )
+    .as_in_docker(),
     task(
         "head and tail of too much",
         "[tasks.says-over]\nsh = 'echo first; head -c 70000000 /dev/zero | tr \"\\0\" z; echo; echo last'\n",

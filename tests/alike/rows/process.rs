@@ -1,7 +1,10 @@
 //! What a task is as a process, and what it leaves.
 
-use crate::behaviour::{Behaviour, task};
+use rustix::process::Signal;
+
+use crate::behaviour::{Behaviour, alone, task};
 use crate::seen::{holds, same};
+use crate::stage::Stage;
 
 pub(super) const ROWS: &[Behaviour] = &[
     task(
@@ -18,12 +21,14 @@ pub(super) const ROWS: &[Behaviour] = &[
         "[tasks.fds-exec]\nrun = ['ls', '/proc/self/fd']\n",
         // The fourth is the folder that `ls` reads.
         |seen| seen.task("fds-exec")?.passes_with("0\n1\n2\n3\n"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "a session and a group of its own",
         "[tasks.session]\nsh = 'read -r stat < /proc/$$/stat; set -- ${stat##*)}; echo $(($3 - $$)) $(($4 - $$))'\n",
         |seen| seen.task("session")?.passes_with("0 0\n"),
-    ),
+    )
+    .as_in_docker(),
     task(
         "no terminal",
         "[tasks.tty]\nsh = 'read -r stat < /proc/$$/stat; set -- ${stat##*)}; echo $5; ! (: < /dev/tty) 2> /dev/null'\n",
@@ -42,11 +47,18 @@ pub(super) const ROWS: &[Behaviour] = &[
             }
             Ok(task)
         },
-    ),
+    )
+    .as_in_docker(),
     task(
         "the umask is 022",
         "[tasks.umask]\nsh = 'umask; > new; mkdir newdir; ls -ld new newdir | cut -c1-10'\n",
         |seen| seen.task("umask")?.passes_with("0022\n-rw-r--r--\ndrwxr-xr-x\n"),
+    )
+    .as_in_docker(),
+    task(
+        "more memory than its limit",
+        "[tasks.mem]\nlimits = { memory = '64MiB' }\nsh = \"x=$(head -c 300000000 /dev/zero | tr '\\\\0' x); echo alive\"\n",
+        |seen| seen.task("mem")?.is("fail/task: took more memory than its limit of 64 MiB"),
     ),
     task("limits leave room", "[tasks.limits]\nsh = 'ulimit -n; ulimit -s; ulimit -f; ulimit -t'\n", |seen| {
         let task = seen.task("limits")?.is("pass")?;
@@ -56,7 +68,8 @@ pub(super) const ROWS: &[Behaviour] = &[
         holds(&format!("they are {lines:?}"), at_least(0, 1024) && at_least(1, 8192))?;
         same("files and CPU time", lines[2..].to_vec(), vec!["unlimited", "unlimited"])?;
         Ok(task)
-    }),
+    })
+    .as_in_docker(),
     task(
         "a daemon it leaves is ended and named",
         r#"
@@ -90,32 +103,27 @@ pub(super) const ROWS: &[Behaviour] = &[
             Ok(task)
         },
     ),
-    task(
-        "two slots are two at once",
-        r#"
-        [tasks.meets-1]
-        worker = { id = "one" }
-        timeout = "60s"
-        sh = "> /tmp/@mark@.1; while [ ! -e /tmp/@mark@.2 ]; do sleep 0.02; done; rm /tmp/@mark@.2"
-        [tasks.meets-2]
-        worker = { id = "one" }
-        timeout = "60s"
-        sh = "> /tmp/@mark@.2; while [ ! -e /tmp/@mark@.1 ]; do sleep 0.02; done; rm /tmp/@mark@.1"
-        "#,
-        |seen| {
-            seen.task("meets-1")?.is("pass")?;
-            seen.task("meets-2")?.is("pass")
-        },
-    ),
+    alone("two slots are two at once", |column| {
+        let tasks = ["a", "b"].map(|name| {
+            format!("[tasks.{name}]\nworker = {{ id = 'one' }}\nsh = 'echo begun; while :; do sleep 0.05; done'\n")
+        });
+        let stage = Stage::new(column, &tasks.concat());
+        let mut run = stage.start(&["run"]);
+        // Neither ends by itself.
+        run.hears("a", "begun")?;
+        run.hears("b", "begun")?;
+        run.signal(Signal::INT);
+        run.ends().exits(130)
+    }),
     task(
         "many small tasks",
         r#"
         [tasks.small]
-        matrix = { ten = ["0", "1", "2", "3", "4"], one = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] }
+        matrix = { ten = [@tens@], one = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] }
         run = "echo ${matrix.ten} ${matrix.one}"
         "#,
         |seen| {
-            for n in 0..50 {
+            for n in 0..seen.kind.many() {
                 let task = seen.task(&format!("small:{}:{}", n / 10, n % 10))?;
                 task.passes_with(format!("{} {}\n", n / 10, n % 10))?;
             }

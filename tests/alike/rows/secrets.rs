@@ -14,6 +14,9 @@ const KEY: &str = "ALIKE_TOKEN";
 
 const POLICY: &str = "[policies.security]\nallowed_secrets = ['ALIKE_TOKEN']\n";
 
+/// A sandbox has none without.
+const GRANT: &str = "grants = [{ capability = 'secrets', scope = 'a', reason = 'it asks for them' }]\n";
+
 pub(super) const ROWS: &[Behaviour] = &[
     alone("a secret as a private file", |column| {
         let tasks = r#"
@@ -64,14 +67,18 @@ pub(super) const ROWS: &[Behaviour] = &[
     }),
     alone("a secret is only for those that are allowed it", |column| {
         let tasks = "[tasks.a]\nsecrets = ['OTHER_TOKEN']\nrun = 'true'\n";
-        let stage = Stage::new(column, &format!("{POLICY}{tasks}")).var("OTHER_TOKEN", "another value");
+        let stage = Stage::new(column, &format!("{}{tasks}", policy(column))).var("OTHER_TOKEN", "another value");
         stage.run(&["run"]).exits(3)
     }),
 ];
 
+fn policy(column: &Column) -> String {
+    format!("{POLICY}{}", column.kind.sandbox.map_or("", |_| GRANT))
+}
+
 /// A run with a secret, of which nothing is found afterwards: not in what is kept here, and not on the host.
 fn with_secret(column: &Column, tasks: &str, judge: fn(&Seen, &str) -> Tried) -> Tried {
-    let stage = Stage::new(column, &format!("{POLICY}{tasks}"));
+    let stage = Stage::new(column, &format!("{}{tasks}", policy(column)));
     let value = format!("canary of {}", stage.mark);
     let stage = stage.var(KEY, &value);
     let seen = stage.run(&["run"]);

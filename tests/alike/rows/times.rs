@@ -51,13 +51,13 @@ pub(super) const ROWS: &[Behaviour] = &[
         r#"
         [tasks.deaf]
         priority = 9
-        timeout = "1s"
+        timeout = "3s"
         sh = "trap '' TERM; while :; do sleep 0.1 || :; done # @mark@"
         "#,
         |seen| {
-            let task = seen.task("deaf")?.is("timeout: ran longer than its timeout of 1s")?;
+            let task = seen.task("deaf")?.is("timeout: ran longer than its timeout of 3s")?;
             let took = task.number("/duration_ms")?;
-            holds(&format!("it took {took} ms"), (10_900..60_000).contains(&took)).map(|()| task)
+            holds(&format!("it took {took} ms"), (12_900..60_000).contains(&took)).map(|()| task)
         },
     ),
     alone("Ctrl-C ends a run with 130", |column| interrupted(column, Signal::INT, 130)),
@@ -76,18 +76,15 @@ pub(super) const ROWS: &[Behaviour] = &[
         seen.task("a")?.is("skip: interrupted").map(drop)
     }),
     alone("fail_fast cancels what runs", |column| {
-        let tasks = POLITE.to_owned() + "[tasks.fails]\nsh = 'sleep 2; exit 1'\n[policies]\nfail_fast = true\n";
-        let stage = Stage::new(column, &tasks);
-        let seen = stage.run(&["run"]);
-        seen.exits(1)?;
-        seen.task("fails")?.is("fail/task: exit code 1")?;
-        seen.task("a")?.is("skip: cancelled by fail_fast, because `fails` failed")?.says_both().map(drop)
+        cancelled(column, 1, "skip: cancelled by fail_fast, because `fails` failed", |seconds| {
+            format!("[tasks.fails]\nsh = 'sleep {seconds}; exit 1'\n[policies]\nfail_fast = true\n")
+        })
     }),
     alone("the time of a whole run", |column| {
-        let stage = Stage::new(column, &format!("{POLITE}[policies]\ntimeout = '8s'\n"));
-        let seen = stage.run(&["run"]);
-        seen.exits(8)?;
-        seen.task("a")?.is("skip: cancelled, because the run's timeout of 8s was over")?.says_both().map(drop)
+        cancelled(column, 8, "skip: cancelled, because the run's timeout of ", |seconds| {
+            // A host is reached in this time as well.
+            format!("[policies]\ntimeout = '{}s'\n", seconds + 6)
+        })
     }),
     alone("a run that is killed leaves nothing", |column| {
         let stage = Stage::new(column, DEAF);
@@ -98,12 +95,27 @@ pub(super) const ROWS: &[Behaviour] = &[
         drop(run);
         let begin = Instant::now();
         while !processes::mentioning(&stage.mark).is_empty() {
-            holds("it still runs after 5 seconds", begin.elapsed() < Duration::from_secs(5))?;
+            holds("it still runs after 20 seconds", begin.elapsed() < Duration::from_secs(20))?;
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }),
 ];
+
+/// Cancels the polite one, which has begun before: on a busy machine that may take a second try, or a third.
+fn cancelled(column: &Column, code: i32, why: &str, by: fn(u32) -> String) -> Tried {
+    for seconds in [2, 15, 60] {
+        let stage = Stage::new(column, &format!("{POLITE}{}", by(seconds)));
+        let seen = stage.run(&["run"]);
+        let task = seen.task("a")?;
+        if task.lines()?.is_empty() && seconds < 60 {
+            continue;
+        }
+        seen.exits(code)?;
+        return task.ends_like(why, "")?.says_both().map(drop);
+    }
+    unreachable!("the last try is judged")
+}
 
 fn interrupted(column: &Column, signal: Signal, code: i32) -> Tried {
     let stage = Stage::new(column, POLITE);

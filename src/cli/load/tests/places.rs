@@ -82,6 +82,7 @@ fn the_workers_for_programs() {
         "given": "local"
       },
       "lease": null,
+      "reconnect": null,
       "cache_size": null,
       "metadata": {}
     },
@@ -117,6 +118,7 @@ fn the_workers_for_programs() {
         "given": "sandbox"
       },
       "lease": "45s",
+      "reconnect": "1m",
       "cache_size": 10737418240,
       "metadata": {}
     },
@@ -139,6 +141,7 @@ fn the_workers_for_programs() {
         "given": "sandbox"
       },
       "lease": "30s",
+      "reconnect": "1m",
       "cache_size": 10737418240,
       "metadata": {}
     }
@@ -166,6 +169,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "tools": "[] default",
           "trust": "\"local\" file fleet.toml:10:1",
           "lease": "null default",
+          "reconnect": "null default",
           "cache_size": "null default",
           "metadata": "{} default"
         },
@@ -178,6 +182,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "tools": "[\"cargo\",\"git\"] file fleet.toml:18:1",
           "trust": "\"sandbox\" file fleet.toml:25:1",
           "lease": "\"45s\" file fleet.toml:19:1",
+          "reconnect": "\"1m\" default",
           "cache_size": "10737418240 default",
           "metadata": "{} default"
         },
@@ -190,6 +195,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "tools": "[] default",
           "trust": "\"sandbox\" file fleet.toml:25:1",
           "lease": "\"30s\" default",
+          "reconnect": "\"1m\" default",
           "cache_size": "10737418240 default",
           "metadata": "{} default"
         }
