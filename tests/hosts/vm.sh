@@ -46,6 +46,7 @@ cat > "$state/root/script" <<'END'
 if [ "${1:-}" = init ]; then
   export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
   mkdir -p /dev/shm /dev/pts
+  ln -s /proc/self/fd /dev/fd
   mount -t devpts -o ptmxmode=666,mode=620 pts /dev/pts
   for folder in /dev/shm /tmp /var/tmp /run; do mount -t tmpfs -o mode=1777 tmp $folder; done
   mount -t cgroup2 none /sys/fs/cgroup

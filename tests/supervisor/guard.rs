@@ -203,7 +203,7 @@ fn a_hidden_supervisor_holds_tasks_and_finds_what_they_leave_as_any_other() {
     engine.link.spawn(1, &program(&["/bin/sleep", "1000"])).unwrap();
     engine.until("its start", |heard| heard.get(&1).is_some_and(|heard| heard.pid.is_some()));
     // Whose it is, while another attempt lives, only its variables say.
-    let leaves = "setsid sh -c 'setsid sleep 1000 & exec sleep 0.01' > /dev/null 2>&1 < /dev/null & sleep 0.1";
+    let leaves = "setsid sh -c 'setsid sleep 1000 & exec sleep 0.01' > /dev/null 2>&1 < /dev/null & wait";
     let exited = engine.run(2, &sh(leaves)).exited().clone();
     assert_eq!((exited.code, exited.leaked.len()), (Some(0), 1), "{exited:?}");
     for layer in [Layer::Bubblewrap, Layer::Landlock] {
