@@ -11,6 +11,8 @@ use super::Metadata;
 pub const LEASE: Duration = Duration::from_secs(30);
 /// What a worker's cache of inputs may hold, unless it says.
 pub const CACHE_BYTES: u64 = 10 << 30;
+/// What the directory of an attempt there may take, unless it says.
+pub const ATTEMPT_BYTES: u64 = 20 << 30;
 
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -30,8 +32,11 @@ pub struct Worker {
     pub own_trust: Trust,
     /// How long it may be silent before it is lost. Means nothing for a local one.
     pub lease: Duration,
-    /// Bytes that inputs may take there between runs. Means nothing for a local one.
+    /// Bytes that inputs may take there between runs. Means nothing where nothing is staged.
     pub cache_bytes: u64,
+    /// Bytes that the directory of an attempt may take there: its copy, scratch and private folder. Means nothing where
+    /// nothing is staged.
+    pub attempt_bytes: u64,
     pub metadata: Metadata,
 }
 
@@ -58,6 +63,7 @@ impl Worker {
             own_trust: Trust::Local,
             lease: LEASE,
             cache_bytes: CACHE_BYTES,
+            attempt_bytes: ATTEMPT_BYTES,
             metadata: Metadata::new(),
         }
     }

@@ -96,6 +96,7 @@ record!(Worker {
     own_trust,
     lease,
     cache_bytes,
+    attempt_bytes,
     metadata
 });
 choice!(Host { 0 => Local, 1 => Ssh(ssh), 2 => Container(container) });

@@ -94,7 +94,13 @@ fn greet_and_leave(connected: Connected, worker: &Worker) -> Result<(), String> 
         run: "clean".to_owned(),
         state_dir: String::new(),
         exit_log: String::new(),
-        place: Some(Place { root: connected.root, worker: worker.name.clone(), lease_ms: 0, cache_bytes: 0 }),
+        place: Some(Place {
+            root: connected.root,
+            worker: worker.name.clone(),
+            lease_ms: 0,
+            cache_bytes: 0,
+            attempt_bytes: 0,
+        }),
     };
     let mut link = Link::new(connected.pipes, &hello).map_err(|error| error.to_string())?;
     let deadline = Instant::now() + ANSWER_MAX;

@@ -66,8 +66,10 @@ written! {
             trust: TrustRaw,
             /// How long it may be silent before it counts as lost, from 3s to 1h; 30s unless said. Not for a local host.
             lease: DurationText,
-            /// What inputs that are kept there between runs may take; 10GiB unless said. Not for a local host.
+            /// What inputs that are kept there between runs may take; 10GiB unless said. Only where tasks work on a copy.
             cache_size: SizeText,
+            /// What the directory of one attempt may take there; 20GiB unless said. Only where tasks work on a copy.
+            attempt_size: SizeText,
             /// Free; carried through to receipts.
             metadata: Free,
         }

@@ -83,6 +83,7 @@ fn the_workers_for_programs() {
       },
       "lease": null,
       "cache_size": null,
+      "attempt_size": null,
       "metadata": {}
     },
     {
@@ -118,6 +119,7 @@ fn the_workers_for_programs() {
       },
       "lease": "45s",
       "cache_size": 10737418240,
+      "attempt_size": 21474836480,
       "metadata": {}
     },
     {
@@ -140,6 +142,7 @@ fn the_workers_for_programs() {
       },
       "lease": "30s",
       "cache_size": 10737418240,
+      "attempt_size": 21474836480,
       "metadata": {}
     }
   ]
@@ -167,6 +170,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "trust": "\"local\" file fleet.toml:10:1",
           "lease": "null default",
           "cache_size": "null default",
+          "attempt_size": "null default",
           "metadata": "{} default"
         },
         "builder": {
@@ -179,6 +183,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "trust": "\"sandbox\" file fleet.toml:25:1",
           "lease": "\"45s\" file fleet.toml:19:1",
           "cache_size": "10737418240 default",
+          "attempt_size": "21474836480 default",
           "metadata": "{} default"
         },
         "box": {
@@ -191,6 +196,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "trust": "\"sandbox\" file fleet.toml:25:1",
           "lease": "\"30s\" default",
           "cache_size": "10737418240 default",
+          "attempt_size": "21474836480 default",
           "metadata": "{} default"
         }
       },

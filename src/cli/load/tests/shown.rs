@@ -163,6 +163,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "trust": "\"local\" default",
           "lease": "null default",
           "cache_size": "null default",
+          "attempt_size": "null default",
           "metadata": "{} default"
         },
         "there": {
@@ -175,6 +176,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "trust": "\"local\" default",
           "lease": "null default",
           "cache_size": "null default",
+          "attempt_size": "null default",
           "metadata": "{} default"
         }
       },
