@@ -1,5 +1,7 @@
 //! What the directory of an attempt may take, on a worker whose tasks work on copies.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::support::Fleet;
 
 const WORKER: &str = "[workers.w]\nhost = 'local'\nslots = 4\ntrust = 'sandbox'\nattempt_size = '8MiB'\n";
@@ -56,4 +58,17 @@ fn a_task_whose_directory_grows_too_large_has_failed_by_itself() {
     assert!(fleet.exists("tidy") && !fleet.exists("out"), "what came to too much is not brought back");
     let result = fleet.result("judged");
     assert!(result.starts_with("fail/verifier: scorer ") && result.contains("`attempt_size`"), "{result}");
+}
+
+#[test]
+fn what_crashed_runs_have_left_is_removed_and_told() {
+    let fleet = Fleet::of(&format!("{WORKER}[tasks.t]\nrun = 'true'\n"))
+        .file(".fleet/workers/w/runs/crashed.w/attempts/1/ws/closed/big", vec![1; 3 << 20])
+        .file(".fleet/workers/w/cas/ab/kept", vec![1; 1000]);
+    let closed = fleet.path(".fleet/workers/w/runs/crashed.w/attempts/1/ws/closed");
+    std::fs::set_permissions(closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let told = "w: removed 1000 B of files that were kept and 3.0 MiB that crashed runs have left\n";
+    fleet.run(["workers", "clean"]).passes().says(told);
+    assert!(!fleet.exists(".fleet/workers/w"));
+    fleet.run(["workers", "clean"]).passes().says("w: nothing is kept\n");
 }

@@ -34,6 +34,7 @@ use cache::{Cache, Received};
 use lay::{COPY, Found, LayError, Mark, SCRATCH};
 use piece::{PIECE_BYTES, Piece, Squeeze};
 use place::Place;
+pub(crate) use place::clean;
 use porter::{Carried, Porter};
 
 /// Bytes that may wait for the engine before no more of a file is read.

@@ -112,6 +112,22 @@ impl Place {
     }
 }
 
+/// Removes a place in which no supervisor serves any more. Says what went.
+///
+/// # Errors
+/// When something of it stays.
+pub(crate) fn clean(root: &Path) -> io::Result<Removed> {
+    let dead_runs = below(&root.join(RUNS)).map(sized).sum();
+    let (kept_files, _) = aged::trim(&root.join(CAS), 0);
+    tree::remove(root);
+    let stays = root.try_exists()?;
+    if stays {
+        Err(io::Error::other("something in it cannot be removed"))
+    } else {
+        Ok(Removed { kept_files, dead_runs, programs: 0 })
+    }
+}
+
 /// Makes a run's folder and locks it. Whoever finds it dead may put it aside at any time before that, with the lock that
 /// we have opened, so what counts is the lock that is there when we have it.
 fn lock(run: &Path, patience: Duration) -> io::Result<File> {
