@@ -117,9 +117,12 @@ fn json(ready: &Ready, all: impl Iterator<Item = Told>, out: &mut dyn Write) -> 
 fn fit(standing: &Standing) -> String {
     match standing {
         Standing::Lacks(_) => standing.to_string(),
-        Standing::Chosen(_) | Standing::Free(_) | Standing::Busy | Standing::Avoided | Standing::Lost(_) => {
-            "fits".to_owned()
-        }
+        Standing::Chosen(_)
+        | Standing::Free(_)
+        | Standing::Busy
+        | Standing::Avoided
+        | Standing::Away(_)
+        | Standing::Lost(_) => "fits".to_owned(),
     }
 }
 

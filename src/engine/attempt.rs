@@ -445,7 +445,8 @@ impl Engine<'_> {
         let idle = matches!(flight.phase, Phase::Preparing | Phase::Judging { .. } | Phase::Returning);
         let runs = matches!(flight.phase, Phase::Running);
         let Some(lane) = flight.lane.and_then(|lane| self.lanes.get_mut(&lane)) else {
-            if force && idle {
+            let waits = self.reach[flight.worker].away.as_ref().is_some_and(|away| away.holds(n));
+            if force && idle || waits {
                 // No process runs; the job's answer will find nobody.
                 self.finish_stopped(n, cause, None);
             }

@@ -44,12 +44,16 @@ impl Engine<'_> {
     pub(super) fn hear(&mut self, id: LaneId, said: FromSupervisor<'_>) {
         match said {
             FromSupervisor::Started { attempt, started } => self.running(attempt, started),
-            FromSupervisor::Exited { attempt, exited } => self.exited(attempt, exited),
+            FromSupervisor::Exited { attempt, exited } => {
+                self.proves_itself(id);
+                self.exited(attempt, exited);
+            }
             FromSupervisor::NotStarted { attempt, error } => self.not_started(attempt, &error.error),
             FromSupervisor::Collected { attempt, part } => self.collected(attempt, part),
             FromSupervisor::Gives(body) => self.given(id, body),
             FromSupervisor::Welcome(welcome) => {
-                if let (Some(error), Some(lane)) = (welcome.error, self.lanes.get_mut(&id)) {
+                let Some(error) = welcome.error else { return self.welcomed(id) };
+                if let Some(lane) = self.lanes.get_mut(&id) {
                     lane.doom = Some(format!("it cannot serve: {error}"));
                 }
             }

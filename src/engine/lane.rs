@@ -11,6 +11,7 @@ use std::io;
 use std::time::Duration;
 
 use super::attempt::Flight;
+use super::away::{Away, Loss};
 use super::{EXITS, Engine, Finished};
 use crate::digest::Digest;
 use crate::host::connect::{Connected, Said, Site, Unreachable};
@@ -20,7 +21,7 @@ use crate::host::local::{self, LinkOptions};
 use crate::host::ssh;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::model::{Fleet, Host, Task, Trust, Worker};
-use crate::schedule::Input;
+use crate::place::Health;
 use crate::supervisor::frame::{self, Hello, Place, Spawn};
 use crate::time::{Millis, millis};
 
@@ -43,6 +44,8 @@ pub(super) struct Lane {
     only: Option<u32>,
     /// Shared environments it knows.
     environments: usize,
+    /// Its supervisor has said that it can serve.
+    pub was_reached: bool,
     /// When it was last heard.
     heard: Millis,
     beat_at: Option<Millis>,
@@ -79,6 +82,8 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Reach {
     shared: Option<LaneId>,
+    /// It cannot be reached at the moment.
+    pub away: Option<Away>,
     /// Why it takes no more attempts.
     pub lost: Option<String>,
     pub image: Option<Image>,
@@ -87,6 +92,15 @@ pub(super) struct Reach {
 impl Reach {
     pub(super) fn of(image: Option<Image>) -> Self {
         Self { image, ..Self::default() }
+    }
+
+    pub(super) fn health(&self) -> Health<'_> {
+        let away = || self.away.as_ref().and_then(Away::why).map_or(Health::Up, Health::Away);
+        self.lost.as_deref().map_or_else(away, Health::Lost)
+    }
+
+    pub(super) fn forget_lane(&mut self) {
+        self.shared = None;
     }
 }
 
@@ -174,10 +188,14 @@ impl Engine<'_> {
         if let Some(why) = &self.reach[worker].lost {
             return Err(format!("its worker is lost: {why}"));
         }
+        if let Some(away) = self.reach[worker].away.as_mut().filter(|away| away.pauses()) {
+            away.keep(n, spawn);
+            return Ok(());
+        }
         let known = self.flights.get(&n).and_then(|flight| flight.lane).filter(|lane| self.lanes.contains_key(lane));
         let lane = match known.or(self.reach[worker].shared) {
             Some(lane) => lane,
-            None => self.open_lane(worker, n).map_err(|error| {
+            None => self.open_lane(worker, Some(n)).map_err(|error| {
                 format!("the supervisor of worker `{}` did not start: {error}", self.worker_named(worker))
             })?,
         };
@@ -221,11 +239,11 @@ impl Engine<'_> {
     }
 
     /// Makes a lane: at once on this machine, else on a thread.
-    fn open_lane(&mut self, worker: WorkerId, n: u32) -> io::Result<LaneId> {
+    fn open_lane(&mut self, worker: WorkerId, n: Option<u32>) -> io::Result<LaneId> {
         self.next_lane += 1;
         let id = self.next_lane;
         let place = &self.view.fleet.workers[worker];
-        let only = is_alone(place).then_some(n);
+        let only = n.filter(|_| is_alone(place));
         let state = if place.host == Host::Local {
             State::Up(Box::new(self.local_link(worker)?))
         } else {
@@ -237,6 +255,7 @@ impl Engine<'_> {
             state,
             only,
             environments: 0,
+            was_reached: false,
             heard: self.now,
             beat_at: None,
             said: None,
@@ -250,6 +269,20 @@ impl Engine<'_> {
             self.reach[worker].shared = Some(id);
         }
         Ok(id)
+    }
+
+    /// Tries a worker again that was lost, for these and for whatever is placed there.
+    pub(super) fn reopen_lane(&mut self, worker: WorkerId, waiting: Vec<(u32, Spawn)>) {
+        // What has a host of its own is reached on a thread, which cannot fail here.
+        let Ok(id) = self.open_lane(worker, None) else { return };
+        for (n, _) in &waiting {
+            if let Some(flight) = self.flights.get_mut(n) {
+                flight.lane = Some(id);
+            }
+        }
+        if let Some(State::Connecting(all)) = self.lanes.get_mut(&id).map(|lane| &mut lane.state) {
+            *all = waiting;
+        }
     }
 
     fn local_link(&self, worker: WorkerId) -> io::Result<Link> {
@@ -266,7 +299,7 @@ impl Engine<'_> {
         })
     }
 
-    fn connect(&mut self, lane: LaneId, worker: WorkerId, n: u32) {
+    fn connect(&mut self, lane: LaneId, worker: WorkerId, n: Option<u32>) {
         let fleet = self.job.fleet.clone();
         let site = Site {
             exe: self.job.options.exe.clone(),
@@ -276,7 +309,8 @@ impl Engine<'_> {
             workspace: fleet.workspace.clone(),
         };
         let known = self.reach[worker].image.clone();
-        let task = self.flights.get(&n).map(|flight| flight.task).filter(|_| is_alone(&fleet.workers[worker]));
+        let flight = n.and_then(|n| self.flights.get(&n)).filter(|_| is_alone(&fleet.workers[worker]));
+        let task = flight.map(|flight| flight.task);
         let name = format!("fleet-{}-{}-{lane}", site.run.to_lowercase(), site.worker);
         self.inbox.wait_for(move || {
             let task = task.map(|task| &fleet.tasks[task]);
@@ -299,13 +333,18 @@ impl Engine<'_> {
         }
         let State::Connecting(waiting) = std::mem::replace(&mut lane.state, State::Closed) else { return };
         let name = self.worker_named(worker).to_owned();
-        let linked = result.map_err(|error| error.to_string()).and_then(|connected| self.greet(id, worker, connected));
-        if let Err(why) = linked {
+        let linked = result.and_then(|connected| self.greet(id, worker, connected));
+        if let Err(Unreachable { why, is_final }) = linked {
             self.lanes.remove(&id);
             let why = format!("worker `{name}` cannot be reached: {why}");
-            self.reach_lost(worker, &why);
-            for (n, _) in waiting {
-                self.lost(n, &why);
+            // One attempt's container says nothing of how a shared one would do.
+            let is_final = is_final || is_alone(&self.view.fleet.workers[worker]);
+            let loss = Loss { why, was_reached: false, is_final };
+            if self.reach[worker].away.is_some() {
+                self.try_failed(worker, &loss, waiting);
+            } else {
+                let attempts: Vec<u32> = waiting.into_iter().map(|(n, _)| n).collect();
+                self.gone(worker, &loss, &attempts);
             }
             return;
         }
@@ -319,7 +358,7 @@ impl Engine<'_> {
         }
     }
 
-    fn greet(&mut self, id: LaneId, worker: WorkerId, connected: Connected) -> Result<(), String> {
+    fn greet(&mut self, id: LaneId, worker: WorkerId, connected: Connected) -> Result<(), Unreachable> {
         let Connected { pipes, said, root, container, sent } = connected;
         let place = &self.view.fleet.workers[worker];
         let hello = Hello {
@@ -329,9 +368,9 @@ impl Engine<'_> {
             exit_log: String::new(),
             place: Some(staging_place(place, &root, true)),
         };
-        let link = Link::new(pipes, &hello).map_err(|error| error.to_string())?;
+        let link = Link::new(pipes, &hello).map_err(Unreachable::new)?;
         let now = self.now;
-        let Some(lane) = self.lanes.get_mut(&id) else { return Err("it is not wanted any more".to_owned()) };
+        let Some(lane) = self.lanes.get_mut(&id) else { return Err(Unreachable::new("it is not wanted any more")) };
         lane.state = State::Up(Box::new(link));
         (lane.said, lane.container, lane.heard) = (Some(said), container, now);
         lane.beat_at = Some(now.after(place.lease / BEATS));
@@ -376,7 +415,7 @@ impl Engine<'_> {
     pub(super) fn lane_lost(&mut self, id: LaneId, why: &str) {
         let lost: Vec<u32> = self.flights.iter().filter(|(_, f)| f.lane == Some(id)).map(|(n, _)| *n).collect();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let (worker, only) = (lane.worker, lane.only);
+        let (worker, only, was_reached) = (lane.worker, lane.only, lane.was_reached);
         let was_up = matches!(lane.state, State::Up(_));
         let is_local = self.view.fleet.workers[worker].host == Host::Local;
         if is_local {
@@ -394,10 +433,10 @@ impl Engine<'_> {
         }
         let name = self.worker_named(worker);
         let why = if is_local { why.to_owned() } else { format!("worker `{name}` was lost: {why}") };
-        if only.is_none() {
-            self.reach_lost(worker, &why);
+        if only.is_some() {
+            return self.lanes_lost(&lost, &why);
         }
-        self.lanes_lost(&lost, &why);
+        self.gone(worker, &Loss { why, was_reached, is_final: is_local }, &lost);
     }
 
     /// The other side of a lane has closed it.
@@ -427,15 +466,6 @@ impl Engine<'_> {
         {
             let engine = container.engine;
             std::thread::spawn(move || container::remove(engine, &name));
-        }
-    }
-
-    /// No more attempts go to this worker.
-    fn reach_lost(&mut self, worker: WorkerId, why: &str) {
-        if self.reach[worker].lost.is_none() {
-            self.reach[worker].lost = Some(why.to_owned());
-            self.reach[worker].shared = None;
-            self.tell(Input::WorkerLost(worker));
         }
     }
 
@@ -520,7 +550,7 @@ fn reach(
 ) -> (Result<Connected, Unreachable>, Option<Image>) {
     let place = &fleet.workers[worker];
     match &place.host {
-        Host::Local => (Err(Unreachable("it is this machine".to_owned())), None),
+        Host::Local => (Err(Unreachable::new("it is this machine")), None),
         Host::Ssh(ssh) => (ssh::connect(ssh, site), None),
         Host::Container(container) => {
             let image = match known.map_or_else(|| container::image(container), Ok) {

@@ -3,7 +3,7 @@
 //! - this file: what a run is given, the loop, and how it ends
 //! - `work` the fleet as the scheduler sees it · `inbox` the one place where a run waits · `signal` what it may hear
 //! - `hear` what supervisors say · `attempt` from placed to judged, `settle` its end · `output` what it prints · `preflight` what must be there before · `launch` what a process is told · `environment` the variables it sees
-//! - `placed` why a task is on which worker · `lane` the connections to them · `staged` attempts that work on a copy · `trust` what a task may
+//! - `placed` why a task is on which worker · `lane` the connections to them · `away` those that may come back · `staged` attempts that work on a copy · `trust` what a task may
 //! - `judge` the stage after a process: scorers, outputs, artifacts · `clean` what of them may be kept · `writes` what it may have written · `again` what
 //!   follows an attempt
 //! - `sitting` its folder, lock and journal · `resume` what an earlier sitting left · `grounds` what it stands on
@@ -18,6 +18,7 @@
 mod again;
 mod attempt;
 pub mod audit;
+mod away;
 mod clean;
 mod ending;
 mod environment;
@@ -446,7 +447,7 @@ impl<'a> Engine<'a> {
 
     fn time_to_sleep(&self) -> Option<Duration> {
         let now = self.time();
-        let deadline = [self.wake_at, self.run_timeout, self.next_beat()].into_iter().flatten().min();
+        let deadline = [self.wake_at, self.run_timeout, self.next_beat(), self.next_try()].into_iter().flatten().min();
         let deadline = deadline.map(|at| at.since(now).min(TICK));
         let draw = self.sink_due.map(|at| at.since(now));
         deadline.into_iter().chain(draw).min()
@@ -463,6 +464,7 @@ impl<'a> Engine<'a> {
             self.tell(Input::RunTimeout);
         }
         self.beat();
+        self.try_again();
         if self.sink_due.is_some_and(|at| at <= self.now) {
             self.sink_due = self.sink.tick_every().map(|wait| self.now.after(wait));
             if self.sink.tick(&self.view, self.now).is_err() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Engine;
 use crate::id::{TaskId, WorkerId};
 use crate::model::{Fleet, Host};
-use crate::place::{self, Health, Known, Placement};
+use crate::place::{self, Known, Placement};
 use crate::protocol::Receipt;
 use crate::protocol::receipt::TaskResult;
 use crate::schedule::Input;
@@ -14,10 +14,7 @@ impl Engine<'_> {
     /// The reasons of the next start, asked once for each of them; nothing where there is one worker.
     pub(super) fn placement(&mut self, task: TaskId) -> Option<Box<Placement>> {
         let loads = self.scheduler.take_loads()?;
-        let known = loads
-            .iter()
-            .zip(self.reach.values())
-            .map(|(&load, reach)| Known { load, health: reach.lost.as_deref().map_or(Health::Up, Health::Lost) });
+        let known = loads.iter().zip(self.reach.values()).map(|(&load, reach)| Known { load, health: reach.health() });
         let known: Vec<Known<'_>> = known.collect();
         Some(Box::new(place::decide(self.view.fleet, task, &known.into())))
     }

@@ -47,12 +47,21 @@ pub struct Connected {
 
 /// Why a host was not reached, in words for people: what was tried, what came of it, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreachable(pub String);
+#[error("{why}")]
+pub struct Unreachable {
+    pub why: String,
+    /// Another try would come to the same: it is for a person to mend.
+    pub is_final: bool,
+}
 
 impl Unreachable {
-    pub(super) fn new(what: impl fmt::Display) -> Self {
-        Self(what.to_string())
+    #[must_use]
+    pub fn new(what: impl fmt::Display) -> Self {
+        Self { why: what.to_string(), is_final: false }
+    }
+
+    pub(super) fn for_good(self) -> Self {
+        Self { is_final: true, ..self }
     }
 }
 
@@ -133,9 +142,10 @@ pub(super) fn give_up(mut child: Child) {
 /// What is wrong with a program that could not even be started.
 pub(super) fn not_started(program: &str, package: &str, error: &io::Error) -> Unreachable {
     if error.kind() == io::ErrorKind::NotFound {
-        return Unreachable(format!(
+        return Unreachable::new(format_args!(
             "`{program}` is not on PATH; install it first (on Debian: apt-get install {package})"
-        ));
+        ))
+        .for_good();
     }
-    Unreachable(format!("`{program}` cannot be started: {error}"))
+    Unreachable::new(format_args!("`{program}` cannot be started: {error}"))
 }

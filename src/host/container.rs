@@ -89,8 +89,8 @@ pub fn connect(
     image: &Image,
     name: &str,
 ) -> Result<Connected, Unreachable> {
-    let bundle =
-        Bundle::of_this_program().map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let bundle = Bundle::of_this_program()
+        .map_err(|error| Unreachable::new(format_args!("this program cannot be sent: {error}")))?;
     let engine = container.engine;
     let sent = provide(engine, site, image, &bundle)?;
     let words = start_in(Path::new(FOLDER), bundle.has_loader());
@@ -193,7 +193,7 @@ fn fill(
     (volume, filler): (&str, &str),
 ) -> Result<u64, Unreachable> {
     let folder = tempfile::tempdir().and_then(|folder| gather(bundle, folder.path()).map(|()| folder));
-    let folder = folder.map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let folder = folder.map_err(|error| Unreachable::new(format_args!("this program cannot be sent: {error}")))?;
     let from = format!("{}/.", folder.path().display());
     ask(engine, &["cp", &from, &format!("{filler}:{FOLDER}")]).map_err(|error| error.about(engine, &CANNOT_FILL))?;
     check(engine, image, bundle, volume)?;
@@ -216,7 +216,7 @@ fn check(engine: ContainerEngine, image: &Image, bundle: &Bundle, volume: &str) 
         return Ok(());
     }
     let _ = ask(engine, &["volume", "rm", "--force", volume]);
-    Err(Unreachable(format!("{}: the supervisor arrived damaged", engine.name())))
+    Err(Unreachable::new(format_args!("{}: the supervisor arrived damaged", engine.name())))
 }
 
 fn gather(bundle: &Bundle, folder: &Path) -> io::Result<()> {
@@ -307,7 +307,7 @@ impl Failed {
     fn about(self, engine: ContainerEngine, what: &dyn std::fmt::Display) -> Unreachable {
         match self {
             Self::Start(error) => missing(engine, &error),
-            Self::Said(said) => Unreachable(format!("{}: {what}: {said}", engine.name())),
+            Self::Said(said) => Unreachable::new(format_args!("{}: {what}: {said}", engine.name())),
         }
     }
 }

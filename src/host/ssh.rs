@@ -29,6 +29,9 @@ const SOCKET_FOLDER_BYTES_MAX: usize = 60;
 /// How long the sending of the supervisor may take.
 const SEND_MAX: Duration = Duration::from_mins(10);
 
+/// What `ssh` says when the host wants none of the user's keys.
+const DENIED: &str = "Permission denied (";
+
 /// Finds the supervisor, or says that it is wanted and waits for it; then becomes it. In one line and without single
 /// quotes, for any login shell. What is made here is private; what tasks make is what the login has it be. Input: the working directory (may be empty), the bundle's name, and `go` when it was sent.
 const BOOT: &str = concat!(
@@ -64,16 +67,18 @@ const KEEP: &str = concat!(
 /// # Errors
 /// See [`Unreachable`].
 pub fn connect(ssh: &Ssh, site: &Site) -> Result<Connected, Unreachable> {
-    let private = private_folder().map_err(|error| Unreachable(format!("no private folder for ssh: {error}")))?;
-    let bundle =
-        Bundle::of_this_program().map_err(|error| Unreachable(format!("this program cannot be sent: {error}")))?;
+    let private =
+        private_folder().map_err(|error| Unreachable::new(format_args!("no private folder for ssh: {error}")))?;
+    let bundle = Bundle::of_this_program()
+        .map_err(|error| Unreachable::new(format_args!("this program cannot be sent: {error}")))?;
     let mut key = HostKey::new(ssh, &site.exe, private.path());
     loop {
         let way = Way { ssh, key: &key, folder: private.path() };
         match way.reach(&bundle) {
             Err(_) if key.has_refused() && key.ask_for_another_kind() => {}
             Err(_) if key.has_refused() => {
-                return Err(Unreachable(format!("ssh to {}: {}", ssh.host, key.why_refused())));
+                let why = format_args!("ssh to {}: {}", ssh.host, key.why_refused());
+                return Err(Unreachable::new(why).for_good());
             }
             reached => return reached,
         }
@@ -200,14 +205,15 @@ impl Way<'_> {
     fn settle(&self, boot: &Boot, bundle: &Bundle, to: &mut ChildStdin) -> Result<Option<u64>, Unreachable> {
         let (is, os, arch) = (&*boot.is, &*boot.os, &*boot.arch);
         if is == "error" {
-            return Err(self.unusable(format_args!("`{}` cannot be made there", boot.root)));
+            return Err(self.unusable(format_args!("`{}` cannot be made there", boot.root)).for_good());
         }
         if os != "Linux" || arch != std::env::consts::ARCH {
             let ours = std::env::consts::ARCH;
             return Err(self.unusable(format_args!(
                 "it is {os} on {arch}, and this fleet can only send itself to Linux on {ours}; run fleet on a machine of \
                  that kind"
-            )));
+            ))
+            .for_good());
         }
         if is == "have" {
             return Ok(None);
@@ -252,14 +258,15 @@ impl Way<'_> {
             Ok(_) if line.trim().is_empty() => Err(self.unusable(format_args!(
                 "the supervisor does not start there: {}; is its working directory on a file system that allows programs?",
                 said.text()
-            ))),
+            ))
+            .for_good()),
             Ok(_) => Err(self.unusable(format_args!("the supervisor arrived damaged there"))),
             Err(error) => Err(self.why(&said, &error)),
         }
     }
 
     fn unusable(&self, what: std::fmt::Arguments<'_>) -> Unreachable {
-        Unreachable(format!("ssh to {}: {what}", self.ssh.host))
+        Unreachable::new(format_args!("ssh to {}: {what}", self.ssh.host))
     }
 
     /// What went wrong: what `ssh` says, or else what we saw.
@@ -268,6 +275,8 @@ impl Way<'_> {
         thread::sleep(Duration::from_millis(50));
         let said = said.text();
         match (said.is_empty(), error.kind()) {
+            // Each try would count against us there.
+            (false, _) if said.contains(DENIED) => self.unusable(format_args!("{said}")).for_good(),
             (false, _) => self.unusable(format_args!("{said}")),
             (true, io::ErrorKind::TimedOut) => {
                 self.unusable(format_args!("no answer within {} s", CONNECT_MAX.as_secs()))

@@ -9,6 +9,8 @@ use super::Metadata;
 
 /// How long a worker may be silent before it counts as lost, unless it says.
 pub const LEASE: Duration = Duration::from_secs(30);
+/// How long a worker that is lost is tried again, unless it says.
+pub const RECONNECT: Duration = Duration::from_mins(1);
 /// What a worker's cache of inputs may hold, unless it says.
 pub const CACHE_BYTES: u64 = 10 << 30;
 /// What the directory of an attempt there may take, unless it says.
@@ -32,6 +34,8 @@ pub struct Worker {
     pub own_trust: Trust,
     /// How long it may be silent before it is lost. Means nothing for a local one.
     pub lease: Duration,
+    /// For how long it is tried again when it is lost; zero for not at all. Means nothing for a local one.
+    pub reconnect: Duration,
     /// Bytes that inputs may take there between runs. Means nothing where nothing is staged.
     pub cache_bytes: u64,
     /// Bytes that the directory of an attempt may take there: its copy, scratch and private folder. Means nothing where
@@ -62,6 +66,7 @@ impl Worker {
             trust: Trust::Local,
             own_trust: Trust::Local,
             lease: LEASE,
+            reconnect: RECONNECT,
             cache_bytes: CACHE_BYTES,
             attempt_bytes: ATTEMPT_BYTES,
             metadata: Metadata::new(),

@@ -26,6 +26,8 @@ pub enum Health<'a> {
     /// Nothing was placed there yet, so nobody has tried.
     #[default]
     Unknown,
+    /// Gone, for this reason, and it may come back.
+    Away(&'a str),
     /// Gone, for this reason, and for the rest of the run.
     Lost(&'a str),
 }
@@ -47,7 +49,7 @@ pub struct Placement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     Place(WorkerId, Because),
-    /// All that fit and are not lost are busy.
+    /// All that fit and are not lost are busy, or away.
     Wait,
     /// All that fit are lost.
     Gone,
@@ -78,6 +80,8 @@ pub enum Standing {
     Busy,
     /// It fits, and an attempt of the task failed there.
     Avoided,
+    /// It fits, and is away.
+    Away(Box<str>),
     /// It fits, and is lost.
     Lost(Box<str>),
     Lacks(Vec<Lack>),
@@ -106,15 +110,20 @@ pub fn decide(fleet: &Fleet, task: TaskId, known: &IdMap<WorkerId, Known<'_>>) -
             _ if !lacks.is_empty() => Standing::Lacks(lacks),
             Health::Lost(why) => Standing::Lost(why.into()),
             _ if load.avoided => Standing::Avoided,
+            Health::Away(why) => Standing::Away(why.into()),
             _ if load.free == 0 => Standing::Busy,
             _ => Standing::Free(Because::Only),
         }
     };
     let mut workers: IdMap<WorkerId, Standing> = fleet.workers.iter().map(standing).collect::<Vec<_>>().into();
     // One that failed before is better than none at all.
-    if !workers.values().any(|standing| matches!(standing, Standing::Free(_) | Standing::Busy)) {
+    if !workers.values().any(|standing| matches!(standing, Standing::Free(_) | Standing::Busy | Standing::Away(_))) {
         for (id, standing) in workers.iter_mut().filter(|(_, standing)| **standing == Standing::Avoided) {
-            *standing = if known[id].load.free == 0 { Standing::Busy } else { Standing::Free(Because::Only) };
+            *standing = match known[id].health {
+                Health::Away(why) => Standing::Away(why.into()),
+                _ if known[id].load.free == 0 => Standing::Busy,
+                _ => Standing::Free(Because::Only),
+            };
         }
     }
     let decision = choose(&mut workers, known);
@@ -131,7 +140,9 @@ fn choose(workers: &mut IdMap<WorkerId, Standing>, known: &IdMap<WorkerId, Known
     let Some((&chosen, others)) = order.split_first() else {
         let any = |wanted: fn(&Standing) -> bool| workers.values().any(wanted);
         return match () {
-            () if any(|standing| matches!(standing, Standing::Busy | Standing::Avoided)) => Decision::Wait,
+            () if any(|standing| matches!(standing, Standing::Busy | Standing::Avoided | Standing::Away(_))) => {
+                Decision::Wait
+            }
             () if any(|standing| matches!(standing, Standing::Lost(_))) => Decision::Gone,
             () => Decision::Impossible,
         };
@@ -168,6 +179,7 @@ impl Standing {
             Self::Free(_) => "free",
             Self::Busy => "busy",
             Self::Avoided => "avoided",
+            Self::Away(_) => "away",
             Self::Lost(_) => "lost",
             Self::Lacks(_) => "lacks",
         }
@@ -195,6 +207,7 @@ impl fmt::Display for Standing {
             Self::Free(Because::Only | Because::Order) => f.write_str("free, and declared later"),
             Self::Busy => f.write_str("fits, but has no slot free"),
             Self::Avoided => f.write_str("fits, but an attempt failed there"),
+            Self::Away(why) => write!(f, "fits, but is away: {why}"),
             Self::Lost(why) => write!(f, "fits, but is lost: {why}"),
             Self::Lacks(lacks) => {
                 f.write_str("lacks ")?;

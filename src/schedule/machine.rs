@@ -148,6 +148,8 @@ impl Scheduler {
                 self.stop_all(StopCause::RunTimeout, Stopping::Asked, out);
             }
             Input::Drain => self.close(SkipCause::Drained, out),
+            Input::WorkerAway(worker) => self.queue.part_with(worker),
+            Input::WorkerBack(worker) => self.queue.welcome(worker),
             Input::WorkerLost(worker) => self.lose(worker, out),
         }
         self.release(now, out);
@@ -522,7 +524,7 @@ impl Scheduler {
         let counts = self.board.counts();
         if self.begun {
             assert_eq!(self.done, counts.unsettled() == 0, "the run is done when nothing is left");
-            let goes_on = counts.active() + counts.of(State::Held) > 0;
+            let goes_on = counts.active() + counts.of(State::Held) > 0 || self.queue.awaits();
             assert!(self.done || goes_on, "something runs, or nothing could go on: {counts:?}");
         }
         if self.is_closed() {

@@ -127,6 +127,11 @@ pub enum Input {
     RunTimeout,
     /// Start nothing more, and let what runs end by itself: the journal cannot be written.
     Drain,
+    /// Nothing is placed on this worker until it is back, and what may run nowhere else waits; the caller owes the one or
+    /// the other of the next two. What ran there is still settled by the caller.
+    WorkerAway(WorkerId),
+    /// Of one that is away.
+    WorkerBack(WorkerId),
     /// Nothing is placed on this worker any more. What ran there is still settled by the caller.
     WorkerLost(WorkerId),
     /// That many more bytes of a task's inputs are on the worker. Of the workers that are free when the task starts, the

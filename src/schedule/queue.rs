@@ -22,7 +22,7 @@ pub(super) struct Queue {
     order: Vec<TaskId>,
     workers: IdMap<WorkerId, Slots>,
     pools: IdMap<PoolId, Level>,
-    /// Slots free over all workers that are not lost.
+    /// Slots free over all workers that are there.
     free: u32,
     limit: u32,
     taken: u32,
@@ -56,12 +56,18 @@ struct Class {
 struct Slots {
     size: u32,
     used: u32,
+    /// For now.
+    away: bool,
     lost: bool,
 }
 
 impl Slots {
+    fn is_there(self) -> bool {
+        !self.lost && !self.away
+    }
+
     fn free(self) -> u32 {
-        if self.lost { 0 } else { self.size - self.used }
+        if self.is_there() { self.size - self.used } else { 0 }
     }
 }
 
@@ -79,8 +85,11 @@ impl Queue {
         pools: &IdMap<PoolId, u32>,
         max_parallel: Option<u32>,
     ) -> (Self, Vec<u32>) {
-        let workers: IdMap<WorkerId, Slots> =
-            workers.values().map(|&size| Slots { size, used: 0, lost: size == 0 }).collect::<Vec<_>>().into();
+        let workers: IdMap<WorkerId, Slots> = workers
+            .values()
+            .map(|&size| Slots { size, used: 0, away: false, lost: size == 0 })
+            .collect::<Vec<_>>()
+            .into();
         let pools: IdMap<PoolId, Level> =
             pools.values().map(|&size| Level { size, used: 0 }).collect::<Vec<_>>().into();
         let mut queue = Self {
@@ -268,8 +277,27 @@ impl Queue {
         }
         let slots = &mut self.workers[worker];
         slots.used -= 1;
-        self.free += u32::from(!slots.lost);
+        self.free += u32::from(slots.is_there());
         self.taken -= 1;
+    }
+
+    /// Places nothing on this worker until it is back.
+    pub(super) fn part_with(&mut self, worker: WorkerId) {
+        let slots = &mut self.workers[worker];
+        self.free -= slots.free();
+        slots.away = true;
+    }
+
+    pub(super) fn welcome(&mut self, worker: WorkerId) {
+        let slots = &mut self.workers[worker];
+        if std::mem::take(&mut slots.away) {
+            self.free += slots.free();
+        }
+    }
+
+    /// Whether a worker may come back.
+    pub(super) fn awaits(&self) -> bool {
+        self.workers.values().any(|slots| slots.away && !slots.lost)
     }
 
     /// Places nothing on this worker any more. Appends the ready tasks that have no worker left, in their order.

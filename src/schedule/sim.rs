@@ -37,6 +37,7 @@ struct World {
     seen: IdMap<TaskId, Seen>,
     used: IdMap<WorkerId, u32>,
     lost: IdMap<WorkerId, bool>,
+    away: IdMap<WorkerId, bool>,
     drawn: IdMap<PoolId, u32>,
     there: BTreeMap<(TaskId, WorkerId), u64>,
     /// The same work as a fleet file would have it: workers that tasks ask for.
@@ -126,6 +127,7 @@ impl World {
             seen: work.tasks.values().map(Seen::of).collect::<Vec<_>>().into(),
             used: IdMap::filled(&work.workers, 0),
             lost: work.workers.values().map(|&slots| slots == 0).collect::<Vec<_>>().into(),
+            away: IdMap::filled(&work.workers, false),
             drawn: IdMap::filled(&work.pools, 0),
             there: BTreeMap::new(),
             fleet: fleet_of(&work),
@@ -184,6 +186,13 @@ impl World {
             if self.random.chance(25) {
                 let at = self.random.below(50);
                 self.happens(at, Input::WorkerLost(worker));
+            }
+            // Each time it is away it comes back, or is lost in the end.
+            for _ in 0..self.random.below(3) {
+                let (at, long) = (self.random.below(50), self.random.below(30));
+                let ends = if self.random.chance(70) { Input::WorkerBack(worker) } else { Input::WorkerLost(worker) };
+                self.happens(at, Input::WorkerAway(worker));
+                self.happens(at + long, ends);
             }
         }
         if self.random.chance(40) {
@@ -263,8 +272,10 @@ impl World {
             Input::Cancel { .. } => self.close(SkipCause::Cancelled),
             Input::RunTimeout => self.close(SkipCause::RunTimeout),
             Input::Drain => self.close(SkipCause::Drained),
-            Input::WorkerLost(worker) => {
-                self.lost[worker] = true;
+            Input::WorkerBack(worker) => self.away[worker] = false,
+            Input::WorkerAway(worker) | Input::WorkerLost(worker) => {
+                let gone = if matches!(input, Input::WorkerLost(_)) { &mut self.lost } else { &mut self.away };
+                gone[worker] = true;
                 for task in self.work.tasks.ids() {
                     if self.seen[task].is_active() && self.seen[task].worker == Some(worker) {
                         self.ends(task, self.now.0, TaskResult::Fail);

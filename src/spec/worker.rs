@@ -67,7 +67,9 @@ fn worker(cx: &Context<'_>, spot: &Spot<'_>, name: &str, raw: &WorkerRaw, securi
         // A sandbox on this machine works on a copy as any other host does.
         let stages = trusts.given == Trust::Sandbox;
         let sizes = [("cache_size", raw.cache_size.is_some()), ("attempt_size", raw.attempt_size.is_some())];
-        let fields = std::iter::once(("lease", raw.lease.is_some())).chain(sizes.into_iter().filter(|_| !stages));
+        let fields = [("lease", raw.lease.is_some()), ("reconnect", raw.reconnect.is_some())]
+            .into_iter()
+            .chain(sizes.into_iter().filter(|_| !stages));
         for (field, _) in fields.filter(|(_, said)| *said) {
             let (at, host_at) = (cx.map.key_at(&spot.key(field)), cx.map.at(&spot.key("host")));
             cx.report(SpecError::FieldOfRemote { field, at, host_at });
@@ -83,6 +85,11 @@ fn worker(cx: &Context<'_>, spot: &Spot<'_>, name: &str, raw: &WorkerRaw, securi
         trust: trusts.given,
         own_trust: trusts.own,
         lease: raw.lease.as_ref().and_then(|text| lease(cx, &spot.key("lease"), text)).unwrap_or(plain.lease),
+        reconnect: raw
+            .reconnect
+            .as_ref()
+            .and_then(|text| cx.wait(&scope, &spot.key("reconnect"), text))
+            .unwrap_or(plain.reconnect),
         cache_bytes: raw
             .cache_size
             .as_ref()

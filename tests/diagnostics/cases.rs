@@ -1132,6 +1132,7 @@ run = "x"
 [workers.w]
 host = "local"
 lease = "30s"
+reconnect = "0s"
 cache_size = "1GiB"
 attempt_size = "1GiB"
 [workers.s]

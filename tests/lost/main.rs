@@ -2,6 +2,7 @@
 //! while outputs come back. Two machines behind ssh, each with a network of its own: one is cut off, loses its power, or
 //! only its connections. What has to hold is in `world`, which is its judge too.
 
+mod back;
 mod world;
 
 #[path = "../hosts/mod.rs"]
@@ -28,6 +29,9 @@ outputs = ["made.txt"]
 needs = ["a"]
 sh = "cat made.txt"
 "#;
+
+/// What a busy machine may take on top: far from the minutes after which a connection is given up by the network itself.
+const SLOW: Duration = Duration::from_secs(15);
 
 /// How a machine may be lost while a task runs there.
 type Way = (&'static str, fn(&Machine));
@@ -94,11 +98,11 @@ fn a_machine_that_is_lost_while_a_task_runs() {
         lose(&world.machines[victim]);
         world.until("it runs elsewhere", || world.runs_on(1 - victim));
         let noticed = begin.elapsed();
-        assert!(noticed < LEASE + Duration::from_secs(3), "{way}: noticed after {noticed:?}");
+        assert!(noticed < LEASE + SLOW, "{way}: noticed after {noticed:?}");
         // Whoever cannot hear us ends it by itself, cut off as it is.
         world.until("nothing of it is left", || !world.runs_on(victim));
         let ended = begin.elapsed();
-        assert!(ended < LEASE + Duration::from_secs(4), "{way}: ended after {ended:?}");
+        assert!(ended < LEASE + SLOW, "{way}: ended after {ended:?}");
         world.go();
         let seen = run.ends();
         seen.done_elsewhere_once(victim, "a");

@@ -50,6 +50,11 @@ impl World {
     /// Two machines, and these tasks for workers `one` and `two` on them; `@mark@` is a word by which they are known. None
     /// where there can be no such machines.
     pub(crate) fn new(tasks: &str) -> Option<Self> {
+        Self::that_waits("2s", tasks)
+    }
+
+    /// The same, where a machine that is lost is tried again for so long.
+    pub(crate) fn that_waits(reconnect: &str, tasks: &str) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let machines = or_left_out(Machine::start().and_then(|one| Ok([one, Machine::start()?])))?;
         let mark = format!("lost-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -57,7 +62,10 @@ impl World {
         let world = Self { folder, machines, mark };
         let lease = LEASE.as_secs();
         let worker = |name: &str, machine: &Machine| {
-            format!("[workers.{name}]\nhost = {}\nslots = 3\nlease = \"{lease}s\"\n", machine.host())
+            format!(
+                "[workers.{name}]\nhost = {}\nslots = 3\nlease = \"{lease}s\"\nreconnect = \"{reconnect}\"\n",
+                machine.host()
+            )
         };
         let [one, two] = &world.machines;
         let retry = "[defaults]\nretry = { max_attempts = 4, initial_backoff = '0s', on = ['transport'] }\n";
@@ -84,6 +92,10 @@ impl World {
             assert!(begin.elapsed() < PATIENCE, "waited too long until {what}:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    pub(crate) fn has_said(&self, text: &str) -> bool {
+        self.said().contains(text)
     }
 
     fn said(&self) -> String {
@@ -172,6 +184,14 @@ impl Living<'_> {
             logs.filter_map(|entry| fs::read_to_string(entry.path()).ok()).any(|log| log.contains(text))
         };
         self.world.until(text, said);
+    }
+
+    pub(crate) fn interrupt(&self) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process has a number");
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it lives");
     }
 
     fn status(mut self) -> Option<i32> {

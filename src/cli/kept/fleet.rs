@@ -95,6 +95,7 @@ record!(Worker {
     trust,
     own_trust,
     lease,
+    reconnect,
     cache_bytes,
     attempt_bytes,
     metadata

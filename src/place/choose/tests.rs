@@ -25,10 +25,18 @@ fn known(slots: u32, free: u32, bytes: u64, avoided: bool, lost: bool) -> Known<
     Known { load: Load { slots, free, bytes, avoided }, health }
 }
 
+/// As the scheduler has it: nothing is free on one that is not there.
+fn away(known: Known<'static>) -> Known<'static> {
+    Known { load: Load { free: 0, ..known.load }, health: Health::Away("the connection ended") }
+}
+
 fn some_worker() -> impl Strategy<Value = (bool, Known<'static>)> {
     let chance = |percent: f64| prop::bool::weighted(percent);
-    (chance(0.8), 1..5_u32, 0..5_u32, 0..3_u64, chance(0.2), chance(0.2)).prop_map(
-        |(able, slots, free, bytes, avoided, lost)| (able, known(slots, free.min(slots), bytes, avoided, lost)),
+    (chance(0.8), 1..5_u32, 0..5_u32, 0..3_u64, chance(0.2), chance(0.2), chance(0.2)).prop_map(
+        |(able, slots, free, bytes, avoided, lost, is_away)| {
+            let known = known(slots, free.min(slots), bytes, avoided, lost);
+            (able, if is_away && !lost { away(known) } else { known })
+        },
     )
 }
 
@@ -70,6 +78,12 @@ proptest! {
         for (w, standing) in told.others() {
             prop_assert_eq!(matches!(standing, Standing::Lacks(_)), !fits(w));
             prop_assert_eq!(matches!(standing, Standing::Lost(_)), fits(w) && !alive(w));
+            if matches!(standing, Standing::Away(_)) {
+                prop_assert!(matches!(loads[w].health, Health::Away(_)), "{:?}", loads[w]);
+            }
+            if matches!(standing, Standing::Busy) {
+                prop_assert!(loads[w].health == Health::Up, "{:?}", loads[w]);
+            }
         }
         let chosen = told.workers.values().filter(|standing| matches!(standing, Standing::Chosen(_))).count();
         prop_assert_eq!(chosen, usize::from(matches!(told.decision, Decision::Place(..))));
@@ -85,10 +99,18 @@ fn each_reason_is_said() {
     };
     let (free, busy, lost) = (known(2, 2, 0, false, false), known(2, 0, 9, false, false), known(2, 2, 9, false, true));
     assert_eq!(
-        say(&[(true, free), (true, busy), (true, lost), (false, free), (true, known(2, 2, 9, true, false))]),
+        say(&[
+            (true, free),
+            (true, busy),
+            (true, away(free)),
+            (true, lost),
+            (false, free),
+            (true, known(2, 2, 9, true, false)),
+        ]),
         [
             "nothing else fits and is free",
             "fits, but has no slot free",
+            "fits, but is away: the connection ended",
             "fits, but is lost: the connection ended",
             "lacks the capability \"it\"",
             "fits, but an attempt failed there",
@@ -118,7 +140,10 @@ fn to_wait_is_not_to_be_impossible() {
     assert_eq!(decision(&[(false, free), (true, busy), (true, lost)]), Decision::Wait);
     assert_eq!(decision(&[(false, free), (true, lost)]), Decision::Gone);
     assert_eq!(decision(&[(false, free)]), Decision::Impossible);
+    assert_eq!(decision(&[(true, away(free)), (true, lost)]), Decision::Wait, "it may come back");
     let avoided = known(2, 2, 0, true, false);
+    assert_eq!(decision(&[(true, avoided), (true, away(free))]), Decision::Wait, "for a fresh one also then");
+    assert_eq!(decision(&[(true, away(avoided)), (true, lost)]), Decision::Wait);
     assert_eq!(decision(&[(true, avoided), (true, busy)]), Decision::Wait, "the fresh one has the next turn");
     let only = Decision::Place(WorkerId::from_index(0), Because::Only);
     assert_eq!(decision(&[(true, avoided), (true, lost)]), only, "and when it is gone, the other is good enough");

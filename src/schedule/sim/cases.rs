@@ -401,6 +401,23 @@ fn later_attempts_go_round_the_workers() {
 }
 
 #[test]
+fn what_may_run_nowhere_else_waits_for_a_worker_that_is_away() {
+    let only = |worker| Item { candidates: Candidates::Only([w(worker)].into()), ..task(&[]) };
+    let mut tale = Tale::of(work(&[2, 1], vec![only(0), only(0), only(0), only(1)]));
+    assert_eq!(tale.begin(), [start(0, 0), start(1, 0), start(3, 1)]);
+    assert_eq!(tale.at(1, Input::WorkerAway(w(0))), []);
+    assert_eq!(tale.at(1, again(0, 0, 0)), []);
+    assert_eq!(tale.ends(1, Fail), []);
+    assert_eq!(tale.ends(3, Pass), [], "nothing runs and nothing is over");
+    assert_eq!(tale.at(2, Input::Tick), []);
+    assert_eq!(tale.at(3, Input::WorkerBack(w(0))), [nth(0, 0, 2), start(2, 0)]);
+    assert_eq!(tale.at(4, Input::WorkerAway(w(0))), []);
+    assert_eq!(tale.at(4, again(0, 0, 0)), []);
+    assert_eq!(tale.ends(2, Pass), []);
+    assert_eq!(tale.at(5, Input::WorkerLost(w(0))), [skip(0, SkipCause::NoWorker), Action::Done]);
+}
+
+#[test]
 fn nothing_is_tried_again_once_the_run_is_cut_short() {
     let held = |fail_fast| {
         let mut tale = Tale::of(Work { fail_fast, ..work(&[2], vec![task(&[]), task(&[])]) });

@@ -72,7 +72,11 @@ impl World {
         let Some(loads) = loads else { return };
         let known = |w: WorkerId| Known {
             load: loads[w.index()],
-            health: if self.lost[w] { Health::Lost("it is gone") } else { Health::Up },
+            health: match (self.lost[w], self.away[w]) {
+                (true, _) => Health::Lost("it is gone"),
+                (false, true) => Health::Away("it does not answer"),
+                (false, false) => Health::Up,
+            },
         };
         let known: Vec<Known<'_>> = self.work.workers.ids().map(known).collect();
         let told = decide(&self.fleet, task, &known.into());
@@ -248,6 +252,7 @@ impl World {
             && may_run_on(item, worker)
             && !self.keeps_off(task, worker)
             && !self.lost[worker]
+            && !self.away[worker]
             && self.used[worker] < self.work.workers[worker]
             && self.work.pools.iter().all(|(pool, &size)| self.drawn[pool] + takes(item, pool) <= size)
     }

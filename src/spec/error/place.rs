@@ -42,7 +42,7 @@ impl SpecError {
                 draft("fleet::field_of_remote", format!("`{field}` means nothing on this machine"))
                     .at(at, "has no effect")
                     .at(host_at, "a local host")
-                    .help(if *field == "lease" {
+                    .help(if matches!(*field, "lease" | "reconnect") {
                         "remove it: there is no connection that could be lost"
                     } else {
                         "remove it: tasks work in the workspace itself here, unless the worker has the trust `sandbox`"

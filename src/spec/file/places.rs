@@ -66,6 +66,9 @@ written! {
             trust: TrustRaw,
             /// How long it may be silent before it counts as lost, from 3s to 1h; 30s unless said. Not for a local host.
             lease: DurationText,
+            /// For how long it is tried again when it is lost, while what may run nowhere else waits; 1m unless said,
+            /// 0s for not at all. Not for a local host.
+            reconnect: DurationText,
             /// What inputs that are kept there between runs may take; 10GiB unless said. Only where tasks work on a copy.
             cache_size: SizeText,
             /// What the directory of one attempt may take there; 20GiB unless said. Only where tasks work on a copy.

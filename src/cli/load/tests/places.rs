@@ -82,6 +82,7 @@ fn the_workers_for_programs() {
         "given": "local"
       },
       "lease": null,
+      "reconnect": null,
       "cache_size": null,
       "attempt_size": null,
       "metadata": {}
@@ -118,6 +119,7 @@ fn the_workers_for_programs() {
         "given": "sandbox"
       },
       "lease": "45s",
+      "reconnect": "1m",
       "cache_size": 10737418240,
       "attempt_size": 21474836480,
       "metadata": {}
@@ -141,6 +143,7 @@ fn the_workers_for_programs() {
         "given": "sandbox"
       },
       "lease": "30s",
+      "reconnect": "1m",
       "cache_size": 10737418240,
       "attempt_size": 21474836480,
       "metadata": {}
@@ -169,6 +172,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "tools": "[] default",
           "trust": "\"local\" file fleet.toml:10:1",
           "lease": "null default",
+          "reconnect": "null default",
           "cache_size": "null default",
           "attempt_size": "null default",
           "metadata": "{} default"
@@ -182,6 +186,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "tools": "[\"cargo\",\"git\"] file fleet.toml:18:1",
           "trust": "\"sandbox\" file fleet.toml:25:1",
           "lease": "\"45s\" file fleet.toml:19:1",
+          "reconnect": "\"1m\" default",
           "cache_size": "10737418240 default",
           "attempt_size": "21474836480 default",
           "metadata": "{} default"
@@ -195,6 +200,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "tools": "[] default",
           "trust": "\"sandbox\" file fleet.toml:25:1",
           "lease": "\"30s\" default",
+          "reconnect": "\"1m\" default",
           "cache_size": "10737418240 default",
           "attempt_size": "21474836480 default",
           "metadata": "{} default"

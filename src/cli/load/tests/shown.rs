@@ -162,6 +162,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "tools": "[] default",
           "trust": "\"local\" default",
           "lease": "null default",
+          "reconnect": "null default",
           "cache_size": "null default",
           "attempt_size": "null default",
           "metadata": "{} default"
@@ -175,6 +176,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "tools": "[] default",
           "trust": "\"local\" default",
           "lease": "null default",
+          "reconnect": "null default",
           "cache_size": "null default",
           "attempt_size": "null default",
           "metadata": "{} default"
