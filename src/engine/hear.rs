@@ -58,7 +58,7 @@ impl Engine<'_> {
                 }
             }
             FromSupervisor::Lacks { attempt, digests } => self.lacks(id, attempt, &digests),
-            FromSupervisor::Beating | FromSupervisor::Output { .. } => {}
+            FromSupervisor::Beating | FromSupervisor::Removed(_) | FromSupervisor::Output { .. } => {}
         }
     }
 

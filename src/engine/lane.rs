@@ -539,6 +539,7 @@ fn staging_place(worker: &Worker, root: &str, has_lease: bool) -> Place {
         worker: worker.name.clone(),
         lease_ms: if has_lease { millis(worker.lease / THEIR_PART) } else { 0 },
         cache_bytes: worker.cache_bytes,
+        attempt_bytes: worker.attempt_bytes,
     }
 }
 

@@ -232,14 +232,31 @@ pub fn remove(engine: ContainerEngine, name: &str) {
 /// # Errors
 /// When the engine does not answer.
 pub fn remove_left(engine: ContainerEngine, state_dir: &Path) -> Result<Vec<String>, Unreachable> {
-    let filter = format!("label={LABEL}={}", mark(state_dir));
-    let listed = ask(engine, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
-    let names: Vec<String> =
-        listed.map_err(|error| error.about(engine, &"it does not answer"))?.lines().map(str::to_owned).collect();
+    let names = left(engine, state_dir)?;
     for name in &names {
         remove(engine, name);
     }
     Ok(names)
+}
+
+fn left(engine: ContainerEngine, state_dir: &Path) -> Result<Vec<String>, Unreachable> {
+    let filter = format!("label={LABEL}={}", mark(state_dir));
+    let listed = ask(engine, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
+    let listed = listed.map_err(|error| error.about(engine, &"it does not answer"))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// What the containers take that [`remove_left`] would remove, their images apart; as far as the engine says.
+///
+/// # Errors
+/// When the engine does not answer.
+pub fn bytes_left(engine: ContainerEngine, state_dir: &Path) -> Result<u64, Unreachable> {
+    let names = left(engine, state_dir)?;
+    let sizes = names.iter().filter_map(|name| {
+        let said = ask(engine, &["container", "inspect", "--size", "--format", "{{.SizeRw}}", name]).ok()?;
+        said.parse::<u64>().ok()
+    });
+    Ok(sizes.sum())
 }
 
 /// Removes the volumes that hold supervisors of other builds; those in use stay.

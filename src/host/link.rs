@@ -18,8 +18,8 @@ use crate::digest::Digest;
 use crate::protocol::receipt::OutputRef;
 use crate::store::Root;
 use crate::supervisor::frame::{
-    self, Collected, Credit, DIGESTS_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted, Spawn,
-    Stage, Started, Stream, Wanted, Welcome,
+    self, Collected, Credit, DIGESTS_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted, Removed,
+    Spawn, Stage, Started, Stream, Wanted, Welcome,
 };
 use crate::supervisor::stage::piece::{PIECE_BYTES, Squeeze};
 use crate::supervisor::wire::{Inbox, Outbox, READ_BYTES};
@@ -80,6 +80,8 @@ pub enum FromSupervisor<'a> {
     },
     /// A piece of a file that was asked for with [`Link::fetch`].
     Gives(&'a [u8]),
+    /// What went of what was kept there; only for one who wants nothing kept.
+    Removed(Removed),
 }
 
 /// Whether the supervisor is still there.
@@ -523,6 +525,7 @@ fn decode<'a>(head: Header, body: &'a [u8], greeted: &mut bool) -> Result<Option
         }
         Kind::Collected => FromSupervisor::Collected { attempt, part: frame::body(kind, body)? },
         Kind::Gives => FromSupervisor::Gives(body),
+        Kind::Removed => FromSupervisor::Removed(frame::body(kind, body)?),
         // What only an engine says.
         _ => return Ok(None),
     }))

@@ -106,8 +106,14 @@ fn workers_are_tried_and_cleaned() {
     assert_eq!(json["workers"][0]["works"], true, "{json:#}");
     far.passes(&["run"]);
     assert!(!far.kept().is_empty());
-    far.passes(&["workers", "clean"]);
+    // What is left of a run whose machine lost power.
+    let left = far.there().join("runs/crashed.far/attempts/1/ws");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("big"), vec![1; 3 << 20]).unwrap();
+    let said = far.passes(&["workers", "clean"]);
+    assert!(said.contains("of files that were kept and 3.0 MiB that crashed runs have left in /"), "{said}");
     assert_eq!(far.kept(), []);
+    assert!(far.passes(&["workers", "clean"]).starts_with("far: nothing is kept in /"));
     let runs = far.there().join("runs");
     assert_eq!(fs::read_dir(runs).unwrap().count(), 0, "nothing of a run is left there");
 }

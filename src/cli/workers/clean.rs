@@ -14,13 +14,16 @@ use crate::host::link::{Alive, FromSupervisor, Link};
 use crate::host::{container, ssh};
 use crate::model::{Container, Host, Ssh, Worker};
 use crate::policy::ExitCode;
+use crate::report::text::Bytes;
 use crate::store::state::Upkeep;
 use crate::store::{Lock, LockError, StateDir};
-use crate::supervisor::frame::{self, Hello, Place};
+use crate::supervisor::frame::{self, Hello, Place, Removed};
 use crate::time::clock;
 
 /// How long a worker may take to answer.
 const ANSWER_MAX: Duration = Duration::from_mins(1);
+/// How long it may take to remove what there is; a cold disk needs minutes for millions of files.
+const REMOVAL_MAX: Duration = Duration::from_mins(30);
 
 /// Remove what is kept with the workers: files, programs, what crashed runs have left
 #[derive(Args, Debug)]
@@ -65,10 +68,27 @@ fn held(state: &StateDir) -> Result<Lock, Trouble> {
 }
 
 fn local(state: &StateDir, worker: &Worker) -> Result<String, String> {
-    match std::fs::remove_dir_all(state.path().join("workers").join(&worker.name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok("nothing is kept".to_owned()),
-        Err(error) => Err(error.to_string()),
-        Ok(()) => Ok("removed the files that were kept for its sandbox".to_owned()),
+    let removed = crate::host::local::clean(&state.path().join("workers").join(&worker.name));
+    removed.map(|removed| told(&removed)).map_err(|error| error.to_string())
+}
+
+/// What was removed, in words.
+fn told(removed: &Removed) -> String {
+    let Removed { kept_files, dead_runs, programs } = *removed;
+    let parts = [
+        (kept_files, "of files that were kept"),
+        (dead_runs, "that crashed runs have left"),
+        (programs, "of programs of other builds"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, what)| format!("{} {what}", Bytes(bytes)))
+        .collect();
+    match parts.split_last() {
+        None => "nothing is kept".to_owned(),
+        Some((last, [])) => format!("removed {last}"),
+        Some((last, rest)) => format!("removed {} and {last}", rest.join(", ")),
     }
 }
 
@@ -82,43 +102,52 @@ fn behind_ssh(ssh: &Ssh, worker: &Worker, state: &StateDir) -> Result<String, St
     };
     let connected = ssh::connect(ssh, &site).map_err(|error| error.to_string())?;
     let root = connected.root.clone();
-    greet_and_leave(connected, worker)?;
-    Ok(format!("removed kept files and programs of other builds from {root}"))
+    let removed = greet_and_leave(connected, worker)?;
+    Ok(format!("{} in {root}", told(&removed)))
 }
 
 /// A supervisor that may keep nothing removes what there is.
-fn greet_and_leave(connected: Connected, worker: &Worker) -> Result<(), String> {
+fn greet_and_leave(connected: Connected, worker: &Worker) -> Result<Removed, String> {
     let said = connected.said.clone();
     let hello = Hello {
         version: frame::VERSION,
         run: "clean".to_owned(),
         state_dir: String::new(),
         exit_log: String::new(),
-        place: Some(Place { root: connected.root, worker: worker.name.clone(), lease_ms: 0, cache_bytes: 0 }),
+        place: Some(Place {
+            root: connected.root,
+            worker: worker.name.clone(),
+            lease_ms: 0,
+            cache_bytes: 0,
+            attempt_bytes: 0,
+        }),
     };
     let mut link = Link::new(connected.pipes, &hello).map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + ANSWER_MAX;
-    let mut answer = None;
-    while answer.is_none() {
-        if Instant::now() >= deadline {
-            return Err("no answer".to_owned());
+    let begin = Instant::now();
+    let (mut answered, mut refused, mut removed) = (false, None, None);
+    while removed.is_none() && refused.is_none() {
+        if begin.elapsed() >= if answered { REMOVAL_MAX } else { ANSWER_MAX } {
+            return Err(if answered { "it takes too long to remove it all" } else { "no answer" }.to_owned());
         }
-        let alive = link.receive(&mut |frame| {
-            if let FromSupervisor::Welcome(welcome) = frame {
-                answer = Some(welcome.error);
-            }
+        let alive = link.receive(&mut |frame| match frame {
+            FromSupervisor::Welcome(welcome) => (answered, refused) = (true, welcome.error),
+            FromSupervisor::Removed(what) => removed = Some(what),
+            _ => {}
         });
-        if !matches!(alive, Ok(Alive::Alive)) && answer.is_none() {
+        if !matches!(alive, Ok(Alive::Alive)) && removed.is_none() && refused.is_none() {
             return Err(format!("its connection ended: {}", said.text()));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     let _ = link.close(Duration::ZERO, &mut |_| {});
-    answer.flatten().map_or(Ok(()), Err)
+    removed.ok_or_else(|| refused.unwrap_or_default())
 }
 
 fn containers(container: &Container, state: &StateDir) -> Result<String, String> {
-    let left = container::remove_left(container.engine, state.path()).map_err(|error| error.to_string())?;
-    let programs = container::remove_programs(container.engine).map_err(|error| error.to_string())?;
-    Ok(format!("removed {} containers and {programs} volumes of ours", left.len()))
+    let engine = container.engine;
+    let bytes = container::bytes_left(engine, state.path()).map_err(|error| error.to_string())?;
+    let left = container::remove_left(engine, state.path()).map_err(|error| error.to_string())?;
+    let programs = container::remove_programs(engine).map_err(|error| error.to_string())?;
+    let held = if left.is_empty() { String::new() } else { format!(" with {} in them", Bytes(bytes)) };
+    Ok(format!("removed {} containers{held} and {programs} volumes of ours", left.len()))
 }
