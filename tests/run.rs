@@ -2,7 +2,7 @@
 //!
 //! - `support` the story builder, living runs, and what is read back: receipts, journal, processes
 //! - `execution` what a task is given and must find · `time` its clocks · `order` when it runs, and beside whom
-//! - `placement` on which worker
+//! - `placement` on which worker · `limits` what it may take of the machine
 //! - `outcome` needs, failures and what they lead to · `reading` which file and which tasks are meant
 //! - `cache` what is kept of past runs
 //! - `affected` what a git change touches · `audit` what a traced task read
@@ -36,6 +36,7 @@ mod run {
     mod judging;
     mod kept_plan;
     mod leftovers;
+    mod limits;
     mod order;
     mod outcome;
     mod output;

@@ -43,7 +43,7 @@ impl Process {
         // Field 22 of proc(5); the four above were 3 to 6.
         let ticks: u64 = fields.nth(15)?.parse().ok()?;
         let zombie = matches!(state, "Z" | "X" | "x");
-        let start_ms = ticks.saturating_mul(1000) / rustix::param::clock_ticks_per_second().max(1);
+        let start_ms = ticks.saturating_mul(1000) / sys::clock_ticks_per_second();
         Some(Self { pid: pid.parse().ok()?, parent, group, session, zombie, start_ms, name: name.to_owned() })
     }
 
@@ -142,7 +142,7 @@ mod tests {
         let process = Process::parse(text).unwrap();
         assert_eq!((process.pid, process.parent, process.group, process.session), (12, 3, 4, 5));
         assert_eq!(process.name, "a) b (c");
-        assert_eq!(process.start_ms, 777 * 1000 / rustix::param::clock_ticks_per_second());
+        assert_eq!(process.start_ms, 777 * 1000 / sys::clock_ticks_per_second());
         for cut in 0..text.len() - 6 {
             let _ = Process::parse(&text[..cut]);
         }

@@ -112,7 +112,7 @@ impl Server {
     fn new() -> io::Result<Self> {
         let guard = Guard::find();
         sys::outlive_signals();
-        sys::keep_inherited_files();
+        sys::keep_inherited_files()?;
         // Fails when we lead a group already, and then a terminal's Ctrl-C is ignored anyway.
         let _ = rustix::process::setsid();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;

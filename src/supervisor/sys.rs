@@ -214,6 +214,14 @@ pub(super) fn hide() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
+/// The unit of times in `/proc`. The C library knows it from the start; rustix reads a file for it, and panics before Linux
+/// 6.4 where the process is hidden and may not read that.
+pub(super) fn clock_ticks_per_second() -> u64 {
+    // SAFETY: only asks.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).unwrap_or(0).max(1)
+}
+
 /// A descriptor this process was started with, beside the standard three.
 pub(super) fn inherited(fd: RawFd) -> Option<OwnedFd> {
     // SAFETY: fcntl only asks; whoever starts us passes these numbers for us to own, and each is taken once, before
@@ -228,7 +236,52 @@ pub(super) fn stdio() -> [BorrowedFd<'static>; 2] {
 }
 
 /// Keeps what our parent happened to leave open (a make jobserver, a shell's redirection) from the tasks.
-pub(super) fn keep_inherited_files() {
+///
+/// # Errors
+/// When some of it may still be open to them.
+pub(super) fn keep_inherited_files() -> io::Result<()> {
     // SAFETY: close_range with this flag marks descriptors close-on-exec and closes none.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
+    let marked = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
+    if marked == 0 { Ok(()) } else { keep_each() }
+}
+
+/// The same before Linux 5.11, which brought that flag.
+fn keep_each() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        // SAFETY: changes a flag; what is closed by now, as the descriptor of the list will be, needs none.
+        if fd > 2 && unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::EBADF) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The version of Landlock that the kernel says it has.
+pub(super) fn landlock_version() -> io::Result<i64> {
+    const ASK_VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the kernel takes no pointer and makes nothing.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<libc::c_void>(), 0_usize, ASK_VERSION) };
+    if version < 0 { Err(io::Error::last_os_error()) } else { Ok(version) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+    use super::*;
+
+    #[test]
+    fn each_descriptor_is_kept_where_the_kernel_cannot_keep_all() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for keep in [keep_each, keep_inherited_files] {
+            fcntl_setfd(&file, FdFlags::empty()).unwrap();
+            keep().unwrap();
+            assert_eq!(fcntl_getfd(&file).unwrap(), FdFlags::CLOEXEC);
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub fn trials() -> Vec<Trial> {
             Controller::Memory => ("cgroup memory", "`limits.memory` of a task"),
             Controller::Pids => ("cgroup pids", "`limits.pids` of a task"),
         };
-        Trial { name, purpose, found: group::attempt(controller), get: group::ADVICE }
+        Trial { name, purpose, found: layers.limit(controller), get: group::ADVICE }
     }));
     trials
 }

@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::ExitCode;
 
 use super::super::frame::{NotStarted, NotStartedCause};
+use super::super::group::ADVICE;
 use super::super::{say, spawn, sys};
 use super::orders::{ARGS_FD, How, ORDERS_FD, Orders, REPORT_FD, Report, SELF_FD, STDERR_FD};
 use super::{exec, inside, landlock, seccomp};
@@ -50,12 +51,13 @@ impl Reports {
 }
 
 fn as_told(act: fn(&Orders, &mut Reports) -> Result<ExitCode, NotStarted>) -> ExitCode {
-    sys::keep_inherited_files();
     let (Some(orders), Some(report)) = (sys::inherited(ORDERS_FD), sys::inherited(REPORT_FD)) else {
         return tried(Err("this is a part of fleet's supervisor and no command".to_owned()));
     };
     let mut reports = Reports(File::from(report));
-    let acted = read(orders).and_then(|orders| act(&orders, &mut reports));
+    let kept = sys::keep_inherited_files();
+    let kept = kept.map_err(|error| host(&format!("cannot keep open files from the task: {error}")));
+    let acted = kept.and_then(|()| read(orders)).and_then(|orders| act(&orders, &mut reports));
     acted.unwrap_or_else(|failed| {
         reports.say(&Report::Failed(failed));
         ExitCode::from(FAILED)
@@ -82,7 +84,8 @@ pub(super) fn cannot(error: impl Into<String>) -> NotStarted {
 
 fn become_task(orders: &Orders, _: &mut Reports) -> Result<ExitCode, NotStarted> {
     for group in &orders.groups {
-        fs::write(group, "0").map_err(|error| cannot(format!("cannot join the control group {group}: {error}")))?;
+        fs::write(group, "0")
+            .map_err(|error| cannot(format!("cannot join the control group {group}: {error}: {ADVICE}")))?;
     }
     match &orders.how {
         How::Free => {}

@@ -1,8 +1,9 @@
 //! The same probes for who only asks: an answer in words for each layer.
 
+use super::super::group::{Controller, Groups};
 use super::again::Again;
 use super::landlock::{ALL, Level, WRITES};
-use super::probe::Found;
+use super::probe::{self, Found};
 
 /// Tries each layer when it is asked about.
 #[derive(Debug)]
@@ -32,6 +33,13 @@ impl Layers {
 
     pub(in super::super) fn seccomp(&self) -> Result<String, String> {
         self.found.seccomp(&self.again).map(|()| "filters hold".to_owned()).map_err(str::to_owned)
+    }
+
+    /// A bound of a task's own.
+    pub(in super::super) fn limit(&self, controller: Controller) -> Result<String, String> {
+        let group = Groups::default().make("trial", 0, controller.trial(), 0)?;
+        probe::try_group(&self.again, &group)?;
+        Ok(group.shown())
     }
 
     fn landlock(&self, needed: Level, holds: &str) -> Result<String, String> {

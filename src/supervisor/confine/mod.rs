@@ -51,8 +51,8 @@ const OWN_PIDS: u32 = 2;
 
 /// How to get bubblewrap where it does not work.
 pub(super) const GET_BUBBLEWRAP: &str = "install it (`apt-get install bubblewrap`) and let this user make namespaces \
-    (`sysctl kernel.unprivileged_userns_clone=1`, on Ubuntu `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; a \
-    container has to be allowed to)";
+    (`sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000`, on Ubuntu \
+    `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; a container has to be allowed to)";
 /// How to get Landlock.
 pub(super) const GET_LANDLOCK: &str =
     "it takes a Linux with `landlock` among its security modules (`lsm=` of the kernel's command line)";

@@ -1,13 +1,16 @@
 //! What this machine can do, by trying it, each once and only when somebody asks.
 
+use std::io;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use super::super::group::Group;
 use super::again::Again;
+use super::bubblewrap::{self, Options};
+use super::exec;
 use super::landlock::{self, Level};
-use super::launch::{Launch, rest};
+use super::launch::{Launch, Launched, rest};
 use super::orders::{How, Orders, Report, Sockets};
-use super::{bubblewrap, exec};
 
 /// The answers so far.
 #[derive(Debug, Default)]
@@ -46,13 +49,24 @@ fn try_it(again: &Again, arguments: &[&str]) -> Result<(), String> {
 
 fn try_landlock(again: &Again) -> Result<Level, String> {
     let attempt = |level: Level| try_it(again, &["confine", "try", "landlock", &level.0.to_string()]).map(|()| level);
-    attempt(landlock::ALL).or_else(|_| attempt(landlock::WRITES))
+    let found = attempt(landlock::ALL).or_else(|_| attempt(landlock::WRITES));
+    found.map_err(|why| explain_landlock(super::super::sys::landlock_version(), why))
+}
+
+/// Why it was refused, as far as the kernel's own answer tells more than the refusal.
+fn explain_landlock(version: io::Result<i64>, why: String) -> String {
+    match version.map_err(|error| error.raw_os_error()) {
+        Ok(version) if version < i64::from(landlock::WRITES.0) => {
+            format!("version {version} of it, which this kernel has, does not hold the length of files")
+        }
+        Err(Some(libc::ENOSYS)) => "this kernel is built without it".to_owned(),
+        Err(Some(libc::EOPNOTSUPP)) => "it is in this kernel and switched off".to_owned(),
+        Ok(_) | Err(_) => why,
+    }
 }
 
 fn try_bubblewrap(again: &Again) -> Result<String, String> {
     let program = which::which("bwrap").map_err(|_| "bwrap is not on PATH".to_owned())?.display().to_string();
-    let null = std::fs::File::open("/dev/null").map_err(|error| format!("cannot open /dev/null: {error}"))?;
-    let null = std::os::fd::AsRawFd::as_raw_fd(&null);
     let how = How::Bubblewrap {
         program: program.clone(),
         command: inside(again),
@@ -61,20 +75,35 @@ fn try_bubblewrap(again: &Again) -> Result<String, String> {
     };
     let orders = Orders { argv: again.words(&["confine", "nothing"]), cwd: "/".to_owned(), how, ..Orders::default() };
     let options = bubblewrap::trial(again);
-    let launch = Launch {
-        orders: &orders,
-        options: Some(&options),
-        again,
-        markers: &[],
-        fds: [null; 3],
-        reset: &super::super::sys::ignored_signals(),
-    };
-    let launched = launch.start().map_err(|failed| failed.error)?;
+    let launched = try_start(again, &orders, Some(&options))?;
     exec::wait_for(launched.pid);
     match rest(&launched.reports)[..] {
         [Report::Ended { code: Some(0), .. }, ..] => Ok(program),
         _ => Err("a trial in it did not end as it should".to_owned()),
     }
+}
+
+/// Whether a process can be in a group.
+pub(super) fn try_group(again: &Again, group: &Group) -> Result<(), String> {
+    let orders = Orders {
+        argv: again.words(&["confine", "nothing"]),
+        cwd: "/".to_owned(),
+        groups: group.files(),
+        ..Orders::default()
+    };
+    let launched = try_start(again, &orders, None)?;
+    if exec::wait_for(launched.pid) == Some(0) {
+        Ok(())
+    } else {
+        Err("a trial in it did not end as it should".to_owned())
+    }
+}
+
+fn try_start(again: &Again, orders: &Orders, options: Option<&Options>) -> Result<Launched, String> {
+    let null = std::fs::File::open("/dev/null").map_err(|error| format!("cannot open /dev/null: {error}"))?;
+    let fds = [std::os::fd::AsRawFd::as_raw_fd(&null); 3];
+    let reset = &super::super::sys::ignored_signals();
+    Launch { orders, options, again, markers: &[], fds, reset }.start().map_err(|failed| failed.error)
 }
 
 /// What `bwrap` starts as the first process.
@@ -84,4 +113,20 @@ pub(super) fn inside(again: &Again) -> Vec<String> {
         words[0] = format!("/proc/self/fd/{}", super::orders::SELF_FD);
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_kernel_lacks() {
+        let of = |version| explain_landlock(version, "the refusal".to_owned());
+        let failed = |errno| Err(io::Error::from_raw_os_error(errno));
+        assert!(of(Ok(2)).starts_with("version 2"));
+        assert_eq!(of(failed(libc::ENOSYS)), "this kernel is built without it");
+        assert_eq!(of(failed(libc::EOPNOTSUPP)), "it is in this kernel and switched off");
+        assert_eq!(of(Ok(3)), "the refusal");
+        assert_eq!(of(failed(libc::EPERM)), "the refusal");
+    }
 }

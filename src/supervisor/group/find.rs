@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::Controller;
+use super::divide::{self, Groups};
 
 /// How to be allowed to make groups.
-pub(in super::super) const ADVICE: &str = "run fleet where it may make groups: as root, or in a unit of systemd with \
-    `Delegate=yes` (`systemd-run --user --scope -p Delegate=yes fleet …`), in a container with `/sys/fs/cgroup` writable";
+pub(in super::super) const ADVICE: &str = "run fleet where it may make groups: in a scope of systemd with `Delegate=yes` \
+    (`systemd-run --user --scope -p Delegate=yes fleet …`, as root without `--user`), in a container with `/sys/fs/cgroup` \
+    writable, or without systemd as root, or in a group of cgroup v2 whose folder, `cgroup.procs` and \
+    `cgroup.subtree_control` belong to this user";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
@@ -32,6 +36,9 @@ pub(super) struct Hierarchies {
     two: Option<Own>,
     found: BTreeMap<Controller, Place>,
 }
+
+/// The groups of this machine.
+struct Kernel;
 
 /// Our own group in the one hierarchy of version 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,15 +88,14 @@ impl Hierarchies {
             return Ok(place.clone());
         }
         let name = controller.name();
-        let two =
-            self.two.as_ref().filter(|own| words(&own.mount, "cgroup.controllers").iter().any(|word| word == name));
-        let place = match (two, self.one.get(name)) {
-            (Some(own), _) => Place { folder: own.parent_for(name)?, version: Version::Two },
+        let has = |own: &&Own| Kernel.words(&own.mount, "cgroup.controllers").iter().any(|word| word == name);
+        let place = match (self.two.as_ref().filter(has), self.one.get(name)) {
+            (Some(own), _) => Place { folder: divide::hand_down(&Kernel, &own.group, name)?, version: Version::Two },
             (None, Some(folder)) => Place { folder: folder.clone(), version: Version::One },
             (None, None) => {
                 return Err(format!(
-                    "no hierarchy of control groups has the controller `{name}`: it is off in this kernel or not mounted \
-                     here (`mount -t cgroup2 none /sys/fs/cgroup`)"
+                    "no hierarchy of control groups has the controller `{name}`: it is off in this kernel, not handed down \
+                     to this container, or not mounted here (`mount -t cgroup2 none /sys/fs/cgroup`)"
                 ));
             }
         };
@@ -99,29 +105,47 @@ impl Hierarchies {
     }
 }
 
-impl Own {
-    /// The nearest group from our own upwards that hands the controller down. A group with processes in it cannot
-    /// (unless it is the root), so mostly that is the one above our own.
-    fn parent_for(&self, controller: &str) -> Result<PathBuf, String> {
-        let mut why = String::new();
-        for folder in self.group.ancestors().take(2).filter(|folder| folder.starts_with(&self.mount)) {
-            if words(folder, "cgroup.subtree_control").iter().any(|word| word == controller) {
-                return Ok(folder.to_owned());
-            }
-            match fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}")) {
-                Ok(()) => return Ok(folder.to_owned()),
-                Err(error) => {
-                    why = format!("the control group {} cannot hand down `{controller}`: {error}", folder.display());
-                }
-            }
-        }
-        Err(why)
+impl Groups for Kernel {
+    fn read(&self, file: &Path) -> io::Result<String> {
+        fs::read_to_string(file)
+    }
+
+    fn write(&self, file: &Path, text: &str) -> io::Result<()> {
+        fs::write(file, text)
+    }
+
+    fn make(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir(folder)
+    }
+
+    fn is_delegated(&self, unit: &Path) -> bool {
+        is_marked(unit) || systemd_says(unit)
     }
 }
 
-fn words(folder: &Path, file: &str) -> Vec<String> {
-    let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
-    text.split_whitespace().map(str::to_owned).collect()
+/// How systemd marks what it delegated, the one for those who may not see the other only from 251 on, and not in a
+/// user's units everywhere.
+fn is_marked(unit: &Path) -> bool {
+    let mut value = [0; 1];
+    let mut is = |name| rustix::fs::getxattr(unit, name, &mut value).is_ok() && value == *b"1";
+    is("user.delegate") || is("trusted.delegate")
+}
+
+fn systemd_says(unit: &Path) -> bool {
+    let Some(name) = unit.file_name() else { return false };
+    let mut systemctl = Command::new("systemctl");
+    if let Some(user) = manager_of(unit) {
+        systemctl.arg("--user").env("XDG_RUNTIME_DIR", format!("/run/user/{user}"));
+    }
+    let asked =
+        systemctl.args(["show", "--property=Delegate", "--value", "--"]).arg(name).stdin(Stdio::null()).output();
+    asked.is_ok_and(|output| output.status.success() && output.stdout.trim_ascii() == b"yes")
+}
+
+/// Whose manager a unit belongs to, when it is not the machine's.
+fn manager_of(unit: &Path) -> Option<&str> {
+    let above = unit.parent()?.iter().filter_map(|part| part.to_str());
+    above.filter_map(|part| part.strip_prefix("user@")?.strip_suffix(".service")).next_back()
 }
 
 /// A group's folder: `root` is the group that is mounted at `point`. In a container the kernel may tell a path of the
@@ -160,21 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_group_that_hands_a_controller_down_is_taken() {
-        let mount = tempfile::tempdir().unwrap();
-        let group = mount.path().join("slice/scope");
-        fs::create_dir_all(&group).unwrap();
-        let own = Own { mount: mount.path().to_owned(), group: group.clone() };
-        // A folder takes no write: the kernel refuses it too while there are processes in the group.
-        fs::create_dir(group.join("cgroup.subtree_control")).unwrap();
-        fs::write(mount.path().join("slice/cgroup.subtree_control"), "cpu memory\n").unwrap();
-        assert_eq!(own.parent_for("memory"), Ok(mount.path().join("slice")));
-        fs::remove_dir(group.join("cgroup.subtree_control")).unwrap();
-        fs::write(group.join("cgroup.subtree_control"), "").unwrap();
-        assert_eq!(own.parent_for("memory"), Ok(group.clone()), "it is asked to");
-        assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+memory");
-        let top = Own { mount: mount.path().to_owned(), group: mount.path().to_owned() };
-        fs::create_dir(mount.path().join("cgroup.subtree_control")).unwrap();
-        assert!(top.parent_for("pids").unwrap_err().contains("cannot hand down `pids`"), "never above what is mounted");
+    fn a_unit_belongs_to_the_manager_it_is_below() {
+        let of = |path: &str| manager_of(Path::new(path)).map(str::to_owned);
+        let user = "/sys/fs/cgroup/user.slice/user-7.slice/user@7.service";
+        assert_eq!(of(&format!("{user}/app.slice/run-1.scope")), Some("7".to_owned()));
+        assert_eq!((of(user), of("/sys/fs/cgroup/system.slice/a.service")), (None, None));
     }
 }

@@ -1,15 +1,17 @@
 //! Control groups: the kernel's bounds on cores, memory and processes. One group an attempt, in each hierarchy that its
 //! bounds need, made before its first process and removed after its last.
-//! `find` where groups can be made, in the one hierarchy of cgroup v2 or the several of v1.
+//! `find` where groups can be made, in the one hierarchy of cgroup v2 or the several of v1 · `divide` how room is made in
+//! the former · `remove` their end.
 
+mod divide;
 mod find;
+mod remove;
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
 
 use super::frame::Limits;
 use super::owner;
@@ -18,8 +20,6 @@ use find::{Hierarchies, Place, Version};
 
 /// Begins the name of every group: `fleet.<run>.<owner>.<attempt>`.
 const PREFIX: &str = "fleet.";
-/// How long the kernel may take to let go of a group whose processes have ended.
-const REMOVE_MAX: Duration = Duration::from_secs(2);
 /// The time over which cores are counted, and a longer one for shares that would be less than a millisecond of it.
 const PERIOD_US: u64 = 100_000;
 const LONG_PERIOD_US: u64 = 1_000_000;
@@ -88,20 +88,15 @@ impl Groups {
     }
 }
 
-/// Whether a group with this controller can be made and given a bound; for who only wants to know.
-pub(super) fn attempt(controller: Controller) -> Result<String, String> {
-    let limits = match controller {
-        Controller::Cpu => Limits { cpu_milli: Some(1000), ..Limits::default() },
-        Controller::Memory => Limits { memory_bytes: Some(1 << 30), ..Limits::default() },
-        Controller::Pids => Limits { pids: Some(64), ..Limits::default() },
-    };
-    let group = Groups::default().make("trial", 0, limits, 0)?;
-    let Some((folder, version)) = group.folders.first() else { return Err("no group was made".to_owned()) };
-    let place = folder.parent().unwrap_or(folder).display();
-    Ok(match version {
-        Version::One => format!("cgroup v1 at {place}"),
-        Version::Two => format!("cgroup v2 at {place}"),
-    })
+impl Controller {
+    /// Bounds that take this controller and hold nothing back, for who only wants to know whether it works.
+    pub(super) fn trial(self) -> Limits {
+        match self {
+            Self::Cpu => Limits { cpu_milli: Some(1000), ..Limits::default() },
+            Self::Memory => Limits { memory_bytes: Some(1 << 30), ..Limits::default() },
+            Self::Pids => Limits { pids: Some(64), ..Limits::default() },
+        }
+    }
 }
 
 impl Group {
@@ -134,19 +129,36 @@ impl Group {
         self.controllers.iter().map(|controller| controller.mechanism())
     }
 
-    pub(super) fn oom_killed(&self) -> bool {
-        let count = |(folder, version): &(PathBuf, Version)| {
-            let file = if *version == Version::Two { "memory.events" } else { "memory.oom_control" };
-            oom_kills(&folder.join(file))
-        };
-        self.folders.iter().filter_map(count).any(|kills| kills > 0)
+    /// Where it was made, for who only wants to know.
+    pub(super) fn shown(&self) -> String {
+        let Some((folder, version)) = self.folders.first() else { return String::new() };
+        let version = if *version == Version::One { "v1" } else { "v2" };
+        format!("cgroup {version} at {}", folder.parent().unwrap_or(folder).display())
     }
+
+    pub(super) fn oom_killed(&self) -> bool {
+        self.folders.iter().any(|(folder, version)| match version {
+            Version::One => oom_kills(&folder.join("memory.oom_control")).is_some_and(|kills| kills > 0),
+            Version::Two => is_too_large(folder),
+        })
+    }
+}
+
+/// In version 2 the kernel counts what it ended in a group also in all groups above it, whichever of them was full, and
+/// a run within the run has groups in ours.
+fn is_too_large(folder: &Path) -> bool {
+    let killed = oom_kills(&folder.join("memory.events")).is_some_and(|kills| kills > 0);
+    killed && count(&folder.join("memory.events.local"), "oom").is_none_or(|full| full > 0)
 }
 
 /// What the kernel says in a group's file of how many processes it ended for the memory they took.
 fn oom_kills(file: &Path) -> Option<u64> {
+    count(file, "oom_kill")
+}
+
+fn count(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// The same of the container that we are in, which may have a bound of its own.
@@ -156,27 +168,7 @@ pub(super) fn oom_kills_here() -> Option<u64> {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for (folder, _) in &self.folders {
-            let begin = Instant::now();
-            while let Err(error) = fs::remove_dir(folder) {
-                if error.raw_os_error() != Some(libc::EBUSY) || begin.elapsed() > REMOVE_MAX {
-                    break;
-                }
-                kill_all(folder);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-    }
-}
-
-/// Only descendants of the attempt's first process can be in its group.
-fn kill_all(folder: &Path) {
-    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
-        return;
-    }
-    let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    for pid in members.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        self.folders.iter().for_each(|(folder, _)| remove::end(folder));
     }
 }
 
@@ -186,7 +178,7 @@ fn remove_stale(place: &Path) {
         let name = entry.file_name();
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
         if rest.rsplit('.').nth(1).is_some_and(owner::is_gone) {
-            let _ = fs::remove_dir(entry.path());
+            let _ = remove::empty(&entry.path());
         }
     }
 }
@@ -302,6 +294,11 @@ mod tests {
             assert!(!group.oom_killed());
             let told = if version == Version::One { "memory.oom_control" } else { "memory.events" };
             fs::write(dir.path().join("one").join(told), "oom 3\noom_kill 2\n").unwrap();
+            assert!(group.oom_killed());
+            // Only version 2 has this file, and counts what a group within ended of its own.
+            fs::write(dir.path().join("one/memory.events.local"), "low 0\noom 0\noom_kill 0\n").unwrap();
+            assert_eq!(group.oom_killed(), version == Version::One);
+            fs::write(dir.path().join("one/memory.events.local"), "low 0\noom 1\noom_kill 0\n").unwrap();
             assert!(group.oom_killed());
         }
     }
