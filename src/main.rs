@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Some("supervise") => return fleet::supervisor::serve(),
         Some("confine") => return fleet::supervisor::confine(),
         Some("guard") => return guard(words),
+        Some("lead") => return fleet::host::client::lead(words),
         Some("host-key") => {
             fleet::host::host_key::answer(&words.filter_map(|word| word.into_string().ok()).collect::<Vec<_>>());
             return ExitCode::SUCCESS;

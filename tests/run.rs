@@ -15,6 +15,7 @@
 //! - `reuse` what does not run again · `restore` its outputs, and a state directory that suffered · `traps` edits that other
 //!   tools miss
 //! - `resume` a run that was cut short goes on · `rerun` a run is done again
+//! - `room` what the directory of an attempt may take
 //! - `secrets` values that get where they should and nowhere else
 //! - `retries` several attempts of a task · `tail` what a running task has printed so far
 //! - `signals` how a run is ended · `exits` its codes · `leftovers` that nothing is left behind
@@ -47,6 +48,7 @@ mod run {
     mod resume;
     mod retries;
     mod reuse;
+    mod room;
     mod secrets;
     mod sharing;
     mod signals;

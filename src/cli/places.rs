@@ -21,7 +21,8 @@ pub(super) const WORKER_FIELDS: &[Field<Worker>] = &[
     ("trust", |worker| json!(worker.trust.name())),
     ("lease", |worker| if worker.host == Host::Local { Value::Null } else { duration(Some(worker.lease)) }),
     ("reconnect", |worker| if worker.host == Host::Local { Value::Null } else { duration(Some(worker.reconnect)) }),
-    ("cache_size", |worker| if worker.host == Host::Local { Value::Null } else { json!(worker.cache_bytes) }),
+    ("cache_size", |worker| if worker.stages() { json!(worker.cache_bytes) } else { Value::Null }),
+    ("attempt_size", |worker| if worker.stages() { json!(worker.attempt_bytes) } else { Value::Null }),
     ("metadata", |worker| json!(worker.metadata)),
 ];
 
@@ -98,9 +99,10 @@ mod tests {
             lease: _,
             reconnect: _,
             cache_bytes: _,
+            attempt_bytes: _,
             metadata: _,
         } = Worker::local("here", 1);
-        assert_eq!(WORKER_FIELDS.len(), 13 - 2);
+        assert_eq!(WORKER_FIELDS.len(), 14 - 2);
         let Security {
             default_trust: _,
             max_trust: _,

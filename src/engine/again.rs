@@ -3,9 +3,10 @@
 use super::Engine;
 use crate::id::{TaskId, WorkerId};
 use crate::journal::Event;
+use crate::place;
 use crate::policy::retry::{self, Next};
 use crate::protocol::Receipt;
-use crate::protocol::receipt::{AttemptRecord, TaskResult};
+use crate::protocol::receipt::{AttemptRecord, FailureKind, TaskResult};
 use crate::schedule::Input;
 
 impl Engine<'_> {
@@ -22,12 +23,26 @@ impl Engine<'_> {
         tried.extend(receipt.attempts.pop().map(|record| AttemptRecord { repetition, ..record }));
         let next = retry::next(&self.view.fleet.tasks[id], seed, tried);
         // An attempt that cannot be recorded is not made, and then this one was the last.
-        if next == Next::Final || self.draining {
+        if next == Next::Final || self.draining || self.is_vain(id, worker, &receipt) {
             self.summed_up(id, &mut receipt);
             return Some(receipt);
         }
         self.again(id, worker, next, receipt);
         None
+    }
+
+    /// Whether another attempt would come to the same. What never ran, by its own fault, had more to start from than the
+    /// directory of an attempt may take, and only a worker that allows more makes a difference.
+    fn is_vain(&self, id: TaskId, worker: WorkerId, ended: &Receipt) -> bool {
+        if ended.failure_kind != Some(FailureKind::Task) || ended.exit_code.is_some() || ended.signal.is_some() {
+            return false;
+        }
+        let workers = &self.view.fleet.workers;
+        let has_more = |other: WorkerId| {
+            let there = &workers[other];
+            self.reach[other].lost.is_none() && (!there.stages() || there.attempt_bytes > workers[worker].attempt_bytes)
+        };
+        !place::candidates(self.view.fleet, id).unwrap_or_default().into_iter().any(has_more)
     }
 
     /// Another attempt follows.

@@ -183,8 +183,7 @@ impl Flight {
 
     /// What its copy holds, in bytes, and where.
     pub(super) fn starts_from(&self) -> Option<(TaskId, WorkerId, u64)> {
-        let entries = &self.staging.as_ref()?.entries;
-        Some((self.task, self.worker, entries.iter().map(|entry| entry.size_bytes).sum()))
+        Some((self.task, self.worker, self.staging.as_ref()?.bytes()))
     }
 
     pub(super) fn whose(&self) -> (TaskId, Attempt) {
@@ -297,7 +296,12 @@ impl Engine<'_> {
                 if let Some(Answer::Run(reasons)) = answer.filter(|_| is_first) {
                     self.emit(Event::Explained { task: id, reasons: &reasons });
                 }
-                self.launch(n);
+                let fleet = self.view.fleet;
+                let staged = self.flights.get(&n).and_then(|flight| Some((flight.worker, flight.staging.as_ref()?)));
+                match staged.and_then(|(worker, staging)| staged::no_room(fleet, worker, staging)) {
+                    Some(room) => self.finish(n, How::NoRoom(room), None, Judged::default()),
+                    None => self.launch(n),
+                }
             }
         }
     }
@@ -547,6 +551,7 @@ fn flight_mut<'e>(engine: &'e mut Engine<'_>, n: u32) -> &'e mut Flight {
 fn command_end(exited: &Exited) -> CommandHow {
     match (exited.ended_by, exited.code, exited.signal) {
         (Some(EndedBy::Timeout | EndedBy::IdleTimeout), ..) => CommandHow::TimedOut,
+        (Some(EndedBy::Size { .. }), ..) => CommandHow::Outgrown,
         (_, Some(code), _) => CommandHow::Exited(code),
         (_, None, Some(signal)) => CommandHow::Signaled(signal),
         (_, None, None) => CommandHow::NotStarted("its end is unknown".to_owned()),

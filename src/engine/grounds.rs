@@ -8,6 +8,7 @@ use super::environment::Environments;
 use super::resume::Earlier;
 use super::reuse::{Reuse, Standing};
 use super::{EXITS, Job};
+use crate::host::client::Clients;
 use crate::host::{container, local};
 use crate::id::RunId;
 use crate::model::{ContainerEngine, Host};
@@ -41,7 +42,8 @@ fn remove_containers(job: &Job<'_>) -> Option<String> {
         }
     }
     // An engine that does not answer is told when something is to run there.
-    let left = engines.into_iter().filter_map(|engine| container::remove_left(engine, job.state.path()).ok());
+    let clients = Clients::default();
+    let left = engines.into_iter().filter_map(|engine| container::remove_left(engine, job.state.path(), &clients).ok());
     let left: Vec<String> = left.flatten().collect();
     (!left.is_empty()).then(|| format!("removed containers that were left: {}", left.join(", ")))
 }

@@ -48,7 +48,11 @@ impl Engine<'_> {
                 self.proves_itself(id);
                 self.exited(attempt, exited);
             }
-            FromSupervisor::NotStarted { attempt, error } => self.not_started(attempt, &error.error),
+            FromSupervisor::NotStarted { attempt, error } => {
+                // One that cannot serve refuses all it is asked, and has said why.
+                let doom = self.lanes.get(&id).and_then(|lane| lane.doom.clone());
+                self.not_started(attempt, doom.as_deref().unwrap_or(&error.error));
+            }
             FromSupervisor::Collected { attempt, part } => self.collected(attempt, part),
             FromSupervisor::Gives(body) => self.given(id, body),
             FromSupervisor::Welcome(welcome) => {
@@ -58,7 +62,7 @@ impl Engine<'_> {
                 }
             }
             FromSupervisor::Lacks { attempt, digests } => self.lacks(id, attempt, &digests),
-            FromSupervisor::Beating | FromSupervisor::Output { .. } => {}
+            FromSupervisor::Beating | FromSupervisor::Removed(_) | FromSupervisor::Output { .. } => {}
         }
     }
 

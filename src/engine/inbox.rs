@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -56,13 +57,13 @@ impl<T: Send + 'static> Inbox<T> {
     }
 
     /// As [`Self::spawn`], on a thread of its own: for a job that waits for somebody else.
-    pub(crate) fn wait_for(&self, job: impl FnOnce() -> T + Send + 'static) {
+    pub(crate) fn wait_for(&self, job: impl FnOnce() -> T + Send + 'static) -> JoinHandle<()> {
         let (sender, wake) = (self.sender.clone(), Arc::clone(&self.wake));
         std::thread::spawn(move || {
             if sender.send(job()).is_ok() {
                 let _ = (&*wake).write(&[1]);
             }
-        });
+        })
     }
 
     /// Results that have arrived.

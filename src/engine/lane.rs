@@ -5,10 +5,13 @@
 //! A lane that is silent for longer than the worker's lease is lost. The other side has ended what it ran by then: it is
 //! told of our life until we hear nothing for a third of the lease, and holds out for half of it. What it still says is
 //! late: it is on record and counts for nothing.
+//!
+//! `leave` how lanes end.
+
+mod leave;
 
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
 
 use super::attempt::Flight;
 use super::away::{Away, Loss};
@@ -17,7 +20,7 @@ use crate::digest::Digest;
 use crate::host::cell::Cell;
 use crate::host::connect::{Connected, Said, Site, Unreachable};
 use crate::host::container::{self, Image};
-use crate::host::link::{Link, Pipes, Source};
+use crate::host::link::{Link, Source};
 use crate::host::local::{self, LinkOptions};
 use crate::host::ssh;
 use crate::id::{Attempt, TaskId, WorkerId};
@@ -311,20 +314,23 @@ impl Engine<'_> {
             worker: fleet.workers[worker].name.clone(),
             state_dir: self.job.state.path().to_owned(),
             workspace: fleet.workspace.clone(),
+            clients: self.clients.clone(),
+            makes_room: false,
         };
         let known = self.reach[worker].image.clone();
         let name = format!("fleet-{}-{}-{lane}", site.run.to_lowercase(), site.worker);
-        self.inbox.wait_for(move || {
+        let connecting = self.inbox.wait_for(move || {
             let (result, image) = reach(&fleet.workers[worker], &site, known, (&name, cell.as_ref()));
             Finished::Connected { lane, result: Box::new(result), image }
         });
+        self.close_with_the_run(connecting);
     }
 
     /// A thread has come to an end with a lane.
     pub(super) fn connected(&mut self, id: LaneId, result: Result<Connected, Unreachable>, image: Option<Image>) {
         let Some(lane) = self.lanes.get_mut(&id) else {
             if let Ok(connected) = result {
-                drop_unused(connected);
+                self.drop_unused(connected);
             }
             return;
         };
@@ -335,7 +341,7 @@ impl Engine<'_> {
         let State::Connecting(waiting) = std::mem::replace(&mut lane.state, State::Closed) else { return };
         let name = self.worker_named(worker).to_owned();
         let linked = result.and_then(|connected| self.greet(id, worker, connected));
-        if let Err(Unreachable { why, is_final }) = linked {
+        if let Err(Unreachable { why, is_final, .. }) = linked {
             self.lanes.remove(&id);
             let why = format!("worker `{name}` cannot be reached: {why}");
             let attempts: Vec<u32> = waiting.iter().map(|(n, _)| *n).collect();
@@ -370,8 +376,10 @@ impl Engine<'_> {
             exit_log: String::new(),
             place: Some(staging_place(place, &root, true)),
         };
-        let link = Link::new(pipes, &hello).map_err(Unreachable::new)?;
-        let now = self.now;
+        let pid = pipes.child.id();
+        let link = Link::new(pipes, &hello).map_err(Unreachable::new);
+        self.clients.taken_over(pid);
+        let (link, now) = (link?, self.now);
         let Some(lane) = self.lanes.get_mut(&id) else { return Err(Unreachable::new("it is not wanted any more")) };
         lane.state = State::Up(Box::new(link));
         (lane.said, lane.container, lane.heard) = (Some(said), container, now);
@@ -444,91 +452,34 @@ impl Engine<'_> {
 
     /// The other side of a lane has closed it.
     pub(super) fn lane_closed(&mut self, id: LaneId, error: Option<&io::Error>) {
-        let said = self.lanes.get(&id).and_then(|lane| lane.said.clone()).map(|said| said.text());
-        let why = match (said.filter(|said| !said.is_empty()), error) {
-            (Some(said), _) => format!("its connection ended: {said}"),
-            (None, Some(error)) => format!("it does not speak as it should: {error}"),
-            (None, None) => "its supervisor died".to_owned(),
-        };
+        let why = self.why_closed(id, error);
         self.lane_lost(id, &why);
         self.drop_lane(id);
     }
 
-    /// Forgets a lane and everything behind it, without waiting.
-    fn drop_lane(&mut self, id: LaneId) {
-        let Some(mut lane) = self.lanes.remove(&id) else { return };
-        if let Some(taken) = lane.take() {
-            taken.link.abandon();
-        }
-        self.remove_container(&lane);
-    }
-
-    fn remove_container(&self, lane: &Lane) {
-        if let (Some(name), Host::Container(container)) =
-            (lane.container.clone(), &self.view.fleet.workers[lane.worker].host)
-        {
-            let engine = container.engine;
-            std::thread::spawn(move || container::remove(engine, &name));
+    /// What leads there and what it says knows better than we what became of the other side.
+    fn why_closed(&mut self, id: LaneId, error: Option<&io::Error>) -> String {
+        let Some(lane) = self.lanes.get_mut(&id) else { return String::new() };
+        let said = lane.said.as_ref().map(Said::text).filter(|said| !said.is_empty());
+        let signal = lane.any_link().and_then(Link::ended_by);
+        let client = match &self.view.fleet.workers[lane.worker].host {
+            Host::Local => None,
+            Host::Ssh(_) => Some("ssh"),
+            Host::Container(container) => Some(container.engine.name()),
+        };
+        match (client.zip(signal), said, error) {
+            (Some((client, signal)), ..) => format!("`{client}` was ended by signal {signal}"),
+            (None, Some(said), _) => format!("its connection ended: {said}"),
+            (None, None, Some(error)) => format!("it does not speak as it should: {error}"),
+            (None, None, None) => "its supervisor died".to_owned(),
         }
     }
 
     fn sweep(&mut self) {
-        let spare: Vec<u32> = self.lanes.values().filter_map(|lane| lane.link().map(Link::pid)).collect();
+        let links = self.lanes.values().filter_map(|lane| lane.link().map(Link::pid));
+        let spare: Vec<u32> = links.chain(self.clients.pids()).collect();
         if !local::sweep(&spare).clean {
             self.warn("some processes of a lost supervisor could not be ended");
-        }
-    }
-
-    /// Nobody wants anything of an attempt any more: its copy ends, and so does a lane that was for it alone.
-    pub(super) fn release(&mut self, n: u32, lane: Option<LaneId>) {
-        let Some(id) = lane else { return };
-        let Some(one) = self.lanes.get_mut(&id) else { return };
-        if one.only == Some(n) {
-            one.is_over = true;
-            self.close_if_over(id);
-        } else {
-            one.order(Order::Release(n));
-        }
-    }
-
-    /// Ends a lane whose one attempt is over, unless its link is being read.
-    pub(super) fn close_if_over(&mut self, id: LaneId) {
-        let is_idle = |lane: &Lane| lane.is_over && !matches!(lane.state, State::Closed);
-        if self.lanes.get(&id).is_some_and(is_idle)
-            && let Some(lane) = self.lanes.remove(&id)
-        {
-            self.close_later(lane);
-        }
-    }
-
-    fn close_later(&mut self, mut lane: Lane) {
-        let taken = lane.take();
-        let (name, host) = (lane.container.clone(), self.view.fleet.workers[lane.worker].host.clone());
-        let closing = std::thread::spawn(move || {
-            if let Some(taken) = taken {
-                let _ = taken.link.close(Duration::ZERO, &mut |_| {});
-            }
-            if let (Some(name), Host::Container(container)) = (name, host) {
-                container::remove(container.engine, &name);
-            }
-        });
-        self.closing.push(closing);
-    }
-
-    /// Ends all lanes at the end of the run. Nothing runs any more, so there is nothing to wait for but that they leave.
-    pub(super) fn close_lanes(&mut self) {
-        for lane in std::mem::take(&mut self.lanes).into_values() {
-            match lane.state {
-                State::Fenced(link, _) => link.abandon(),
-                // On this machine it takes a millisecond, which a thread would take as well.
-                State::Up(link) if lane.container.is_none() && lane.said.is_none() => {
-                    let _ = link.close(Duration::ZERO, &mut |_| {});
-                }
-                state => self.close_later(Lane { state, ..lane }),
-            }
-        }
-        for closing in std::mem::take(&mut self.closing) {
-            let _ = closing.join();
         }
     }
 }
@@ -539,6 +490,7 @@ fn staging_place(worker: &Worker, root: &str, has_lease: bool) -> Place {
         worker: worker.name.clone(),
         lease_ms: if has_lease { millis(worker.lease / THEIR_PART) } else { 0 },
         cache_bytes: worker.cache_bytes,
+        attempt_bytes: worker.attempt_bytes,
     }
 }
 
@@ -553,18 +505,11 @@ fn reach(
         Host::Local => (Err(Unreachable::new("it is this machine")), None),
         Host::Ssh(ssh) => (ssh::connect(ssh, site), None),
         Host::Container(container) => {
-            let image = match known.map_or_else(|| container::image(container), Ok) {
+            let image = match known.map_or_else(|| container::image(container, &site.clients), Ok) {
                 Ok(image) => image,
                 Err(error) => return (Err(error), None),
             };
             (container::connect(container, cell, site, &image, name), Some(image))
         }
     }
-}
-
-/// Ends a connection that came too late for anybody to want it.
-fn drop_unused(connected: Connected) {
-    let Pipes { mut child, .. } = connected.pipes;
-    let _ = child.kill();
-    let _ = child.wait();
 }

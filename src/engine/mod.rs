@@ -38,7 +38,7 @@ pub mod reuse;
 mod reused;
 pub mod secrets;
 mod settle;
-mod signal;
+pub(crate) mod signal;
 pub mod sink;
 mod sitting;
 mod staged;
@@ -58,6 +58,7 @@ use std::time::Duration;
 
 use crate::graph::Graph;
 use crate::graph::select::Selection;
+use crate::host::client::Clients;
 use crate::host::link::Link;
 use crate::id::{IdMap, RunId, TaskId, WorkerId};
 use crate::journal::{Event, FLEET_VERSION, Journal, ReadError, Stream};
@@ -238,7 +239,9 @@ struct Engine<'a> {
     incoming: staged::AllReceiving,
     /// Tasks that start from the same files, once somebody asked.
     shared_inputs: Option<placed::SharedInputs<'a>>,
-    /// Lanes that are being ended.
+    /// What leads to hosts that are being reached.
+    clients: Clients,
+    /// Lanes that are being made or ended.
     closing: Vec<std::thread::JoinHandle<()>>,
     inbox: Inbox<Finished>,
     ready: Ready,
@@ -307,6 +310,7 @@ impl<'a> Engine<'a> {
             reach: IdMap::from(reach),
             incoming: staged::AllReceiving::new(),
             shared_inputs: None,
+            clients: Clients::default(),
             closing: Vec::new(),
             inbox: Inbox::new()?,
             ready: Ready::default(),

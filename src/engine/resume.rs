@@ -289,7 +289,7 @@ fn gist(receipt: &Receipt) -> Gist {
 
 fn exit_by(ended_by: Option<EndedBy>) -> ExitBy {
     match ended_by {
-        None | Some(EndedBy::Timeout | EndedBy::IdleTimeout) => ExitBy::Own,
+        None | Some(EndedBy::Timeout | EndedBy::IdleTimeout | EndedBy::Size { .. }) => ExitBy::Own,
         Some(EndedBy::Stop | EndedBy::Kill | EndedBy::Shutdown) => ExitBy::Us,
     }
 }

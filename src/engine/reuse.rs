@@ -19,7 +19,7 @@ use super::resume::Earlier;
 use crate::digest::Digest;
 use crate::graph::Graph;
 use crate::graph::select::{Part, Selection};
-use crate::host::container::{self, Image};
+use crate::host::container::{self, Here, Image};
 use crate::id::{IdMap, TaskId, WorkerId};
 use crate::model::{Fleet, Host, Task, Worker};
 use crate::place;
@@ -431,13 +431,24 @@ impl Looked {
 }
 
 /// What the containers of the workers are made of. An image that nobody has costs its tasks their reuse, and is told when
-/// one of them is placed there.
+/// one of them is placed there. So is an engine that does not answer, which is not asked twice.
 fn images(fleet: &Fleet) -> IdMap<WorkerId, Option<Image>> {
-    let image = |worker: &Worker| match &worker.host {
-        Host::Container(container) => container::image_here(container),
-        Host::Local | Host::Ssh(_) => None,
+    let mut silent = Vec::new();
+    let mut image = |worker: &Worker| {
+        let Host::Container(container) = &worker.host else { return None };
+        if silent.contains(&container.engine) {
+            return None;
+        }
+        match container::image_here(container) {
+            Here::Image(image) => Some(image),
+            Here::Not => None,
+            Here::Silent => {
+                silent.push(container.engine);
+                None
+            }
+        }
     };
-    IdMap::from(fleet.workers.values().map(image).collect::<Vec<_>>())
+    IdMap::from(fleet.workers.values().map(&mut image).collect::<Vec<_>>())
 }
 
 /// Operating system and architecture: `linux-x86_64`. No two share a word, because a cache may be shared between them.

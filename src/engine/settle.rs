@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use super::judge::Judged;
 use super::receipts::{self, Told};
-use super::reuse;
+use super::{reuse, staged};
 use crate::id::TaskId;
 use crate::journal::{Event, LogWriter};
 use crate::plan::fingerprint::digest_of_outputs;
@@ -26,13 +26,15 @@ impl Engine<'_> {
     /// The process did not come to an end of its own that could be judged.
     pub(super) fn finish_unjudged(&mut self, n: u32, exited: &Exited) {
         let Some(flight) = self.flights.get(&n) else { return };
-        let task = self.task(flight.task);
+        let fleet = self.view.fleet;
+        let task = &fleet.tasks[flight.task];
         let limit = |time: Option<Duration>| time.unwrap_or_default();
         let how = match (exited.ended_by, exited.signal) {
             (Some(EndedBy::Timeout), _) => How::TimedOut { which: TimeLimit::Wall, limit: limit(task.timeout) },
             (Some(EndedBy::IdleTimeout), _) => {
                 How::TimedOut { which: TimeLimit::Idle, limit: limit(task.idle_timeout) }
             }
+            (Some(EndedBy::Size { bytes }), _) => How::Outgrown(staged::room(fleet, flight.worker, bytes)),
             (Some(EndedBy::Stop | EndedBy::Kill | EndedBy::Shutdown), _) => {
                 How::Killed { why: "its supervisor was told to leave" }
             }

@@ -13,10 +13,11 @@ use super::judge::{Judged, Kept, Places};
 use super::lane::{LaneId, Order};
 use crate::digest::Digest;
 use crate::host::link::Source;
-use crate::id::TaskId;
+use crate::id::{TaskId, WorkerId};
 use crate::journal::log;
-use crate::model::{Fleet, Task};
+use crate::model::{Fleet, Task, Worker};
 use crate::plan::fingerprint::{Kind, own_files, scored_files};
+use crate::policy::Room;
 use crate::policy::mask::Seeker;
 use crate::policy::verdict::FaultKind;
 use crate::protocol::receipt::{ArtifactRef, EntryKind, Mode, OutputRef};
@@ -127,6 +128,24 @@ fn folders(task: &Task) -> impl Iterator<Item = &str> {
 fn mode(root: &Root, path: &str) -> Mode {
     let about = root.read(Path::new(path)).and_then(|file| file.metadata());
     Mode::of(about.map_or(0o644, |about| about.mode() & 0o777 | 0o400))
+}
+
+/// What the directory of an attempt takes, and what its worker allows it.
+pub(super) fn room(fleet: &Fleet, worker: WorkerId, bytes: u64) -> Room<'_> {
+    let Worker { name, attempt_bytes, .. } = &fleet.workers[worker];
+    Room { worker: name, bytes, limit_bytes: *attempt_bytes }
+}
+
+/// What an attempt starts from, when that alone is more than its directory may take.
+pub(super) fn no_room<'f>(fleet: &'f Fleet, worker: WorkerId, staging: &Staging) -> Option<Room<'f>> {
+    Some(room(fleet, worker, staging.bytes())).filter(|room| room.bytes > room.limit_bytes)
+}
+
+impl Staging {
+    /// What the copy takes before anything is done in it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.size_bytes))
+    }
 }
 
 impl Engine<'_> {

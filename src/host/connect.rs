@@ -4,13 +4,14 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{ChildStderr, ChildStdout};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::client::{Clients, Failure};
 use super::link::Pipes;
 
 /// How long a host may take until its supervisor can be greeted, the sending of the supervisor not counted.
@@ -29,6 +30,10 @@ pub struct Site {
     pub state_dir: PathBuf,
     /// What relative paths are relative to.
     pub workspace: PathBuf,
+    /// What is started to get there.
+    pub clients: Clients,
+    /// What is kept there is to go anyway, and may go before the supervisor comes, which wants room.
+    pub makes_room: bool,
 }
 
 /// A host that was reached.
@@ -52,12 +57,14 @@ pub struct Unreachable {
     pub why: String,
     /// Another try would come to the same: it is for a person to mend.
     pub is_final: bool,
+    /// It has no supervisor and did not take the one that was sent, as one without room does not.
+    pub was_sending: bool,
 }
 
 impl Unreachable {
     #[must_use]
     pub fn new(what: impl fmt::Display) -> Self {
-        Self { why: what.to_string(), is_final: false }
+        Self { why: what.to_string(), is_final: false, was_sending: false }
     }
 
     pub(super) fn for_good(self) -> Self {
@@ -65,9 +72,16 @@ impl Unreachable {
     }
 }
 
-/// The end of what a program says on its standard error, as it comes.
+/// The end of what a program says, as it comes.
 #[derive(Clone, Debug, Default)]
-pub struct Said(Arc<Mutex<Vec<u8>>>);
+pub struct Said(Arc<(Mutex<Words>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Words {
+    bytes: Vec<u8>,
+    /// Nothing follows.
+    are_all: bool,
+}
 
 impl Said {
     /// Listens on a thread that ends with the program.
@@ -81,23 +95,34 @@ impl Said {
                 while let Ok(n @ 1..) = from.read(&mut piece) {
                     to.add(&piece[..n]);
                 }
+                to.words().are_all = true;
+                to.0.1.notify_all();
             });
         }
         said
     }
 
-    fn add(&self, bytes: &[u8]) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn add(&self, bytes: &[u8]) {
+        let said = &mut self.words().bytes;
         said.extend_from_slice(bytes);
         let over = said.len().saturating_sub(SAID_BYTES_MAX);
         said.drain(..over);
     }
 
+    /// Waits for the last words of a program that has ended, or that will soon.
+    pub(super) fn wait_for_all(&self, limit: Duration) {
+        let (_, changed) = &*self.0;
+        let _ = changed.wait_timeout_while(self.words(), limit, |words| !words.are_all);
+    }
+
+    fn words(&self) -> MutexGuard<'_, Words> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// In one line, without what a terminal would obey.
     #[must_use]
     pub fn text(&self) -> String {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&said);
+        let text = String::from_utf8_lossy(&self.words().bytes).into_owned();
         let lines = text.lines().map(|line| line.trim_matches(|c: char| c.is_control() || c == ' '));
         let lines: Vec<String> = lines
             .filter(|line| !line.is_empty() && !line.chars().all(|c| c == '@'))
@@ -122,25 +147,33 @@ impl<'a> Until<'a> {
 
 impl Read for Until<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(&*self.from, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&left)) {
-            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => self.from.read(buffer),
-            Err(error) => Err(error.into()),
+        loop {
+            let left = self.end.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            let mut fds = [PollFd::new(&*self.from, PollFlags::IN)];
+            let read = match rustix::event::poll(&mut fds, Some(&left)) {
+                Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => self.from.read(buffer),
+                Err(error) => Err(error.into()),
+            };
+            // A signal is for somebody else to hear, on whatever thread it strikes.
+            if !matches!(&read, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
+                return read;
+            }
         }
     }
 }
 
-/// Ends a program that leads nowhere.
-pub(super) fn give_up(mut child: Child) {
-    let _ = child.kill();
-    let _ = child.wait();
+/// Why a program that leads there came to nothing.
+pub(super) fn failed(program: &str, package: &str, failure: &Failure) -> Unreachable {
+    match failure {
+        Failure::Start(error) => not_started(program, package, error),
+        Failure::Silent(_) | Failure::Unwanted => Unreachable::new(format_args!("{program}: {failure}")),
+    }
 }
 
 /// What is wrong with a program that could not even be started.
-pub(super) fn not_started(program: &str, package: &str, error: &io::Error) -> Unreachable {
+fn not_started(program: &str, package: &str, error: &io::Error) -> Unreachable {
     if error.kind() == io::ErrorKind::NotFound {
         return Unreachable::new(format_args!(
             "`{program}` is not on PATH; install it first (on Debian: apt-get install {package})"

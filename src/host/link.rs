@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use crate::digest::Digest;
 use crate::protocol::receipt::OutputRef;
 use crate::store::Root;
 use crate::supervisor::frame::{
-    self, Collected, Credit, DIGESTS_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted, Spawn,
-    Stage, Started, Stream, Wanted, Welcome,
+    self, Collected, Credit, DIGESTS_MAX, Env, Exited, FrameError, Grace, Header, Hello, Kind, NotStarted, Removed,
+    Spawn, Stage, Started, Stream, Wanted, Welcome,
 };
 use crate::supervisor::stage::piece::{PIECE_BYTES, Squeeze};
 use crate::supervisor::wire::{Inbox, Outbox, READ_BYTES};
@@ -29,6 +30,8 @@ use crate::time::millis;
 const READS_MAX: usize = 16;
 /// The pipes between the supervisor and us.
 const PIPE_BYTES: usize = 256 << 10;
+/// How long our program that led there may take to end once its pipes are closed.
+const ENDS_MAX: Duration = Duration::from_millis(100);
 /// How long a supervisor may take to leave, on top of the grace.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that may wait for the connection before no more of a file is read.
@@ -80,6 +83,8 @@ pub enum FromSupervisor<'a> {
     },
     /// A piece of a file that was asked for with [`Link::fetch`].
     Gives(&'a [u8]),
+    /// What went of what was kept there; only for one who wants nothing kept.
+    Removed(Removed),
 }
 
 /// Whether the supervisor is still there.
@@ -424,6 +429,20 @@ impl Link {
         Ok(())
     }
 
+    /// The signal that ended our program that leads there, if one did. For when the other side has closed: it ends at
+    /// about that time.
+    pub fn ended_by(&mut self) -> Option<i32> {
+        let end = Instant::now() + ENDS_MAX;
+        while Instant::now() < end {
+            match self.child.try_wait() {
+                Ok(None) => thread::sleep(Duration::from_millis(1)),
+                Ok(Some(status)) => return status.signal(),
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
     /// Ends the connection at once, without a word. What runs there is ended by whoever serves there, who notices.
     pub fn abandon(mut self) {
         self.to = None;
@@ -523,6 +542,7 @@ fn decode<'a>(head: Header, body: &'a [u8], greeted: &mut bool) -> Result<Option
         }
         Kind::Collected => FromSupervisor::Collected { attempt, part: frame::body(kind, body)? },
         Kind::Gives => FromSupervisor::Gives(body),
+        Kind::Removed => FromSupervisor::Removed(frame::body(kind, body)?),
         // What only an engine says.
         _ => return Ok(None),
     }))

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 pub use crate::supervisor::sweep::Swept;
 
 use super::link::{Link, Pipes};
-use crate::supervisor::frame::{self, Hello, Place};
-use crate::supervisor::{secrets, sweep};
+use crate::supervisor::frame::{self, Hello, Place, Removed};
+use crate::supervisor::{secrets, stage, sweep};
 
 /// How to start a supervisor.
 #[derive(Clone, Debug)]
@@ -74,4 +74,13 @@ pub fn remove_secrets(state_dir: &Path) {
 #[must_use]
 pub fn sweep_state(state_dir: &Path, exit_logs: &[PathBuf]) -> Swept {
     sweep::state(state_dir, exit_logs)
+}
+
+/// Removes what copies of a local worker's attempts have left in its folder, and what is kept for them. For the holder of
+/// the directory's lock only.
+///
+/// # Errors
+/// When something of it stays.
+pub fn clean(folder: &Path) -> io::Result<Removed> {
+    stage::clean(folder)
 }

@@ -1,65 +1,36 @@
 //! A machine behind ssh: through the user's own `ssh`, so that their configuration, jump hosts, agents and keys keep
-//! working. One connection a worker; everything else goes over it as frames. What the other side's shell is given is one
-//! constant script: names, paths and sizes follow as lines of its input.
+//! working. One connection a worker; everything else goes over it as frames. `script` has what the other side's shell is
+//! given.
 //!
 //! Host keys are never asked about. `ssh` asks us instead, by `KnownHostsCommand`, before anything else is said: see
 //! [`super::host_key`].
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
+mod script;
+
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::bundle::{Bundle, Mapped};
-use super::connect::{CONNECT_MAX, Connected, Said, Site, Unreachable, Until, give_up, not_started};
-use super::host_key::{HostKey, quoted};
-use super::link::Pipes;
+use super::client::{Bond, Client, Failure};
+use super::connect::{CONNECT_MAX, Connected, Said, Site, Unreachable, Until, failed};
+use super::host_key::{HostKey, Judged, quoted};
+use super::known_hosts::Settings;
 use crate::model::Ssh;
+use script::{BOOT, BOOT_MARK, KEEP, KEEP_MARK, PUT, marked};
 
-/// Begins the line that our script says; what a login says before it is passed over.
-const MARK: &str = "fleet-boot 1 ";
-/// Most bytes that a login may say before it.
-const NOISE_BYTES_MAX: u64 = 64 << 10;
 /// An address has 108 bytes, of which `ssh` takes some for a name of its own while it makes the socket.
 const SOCKET_FOLDER_BYTES_MAX: usize = 60;
 /// How long the sending of the supervisor may take.
 const SEND_MAX: Duration = Duration::from_mins(10);
+/// Its last words may still be on their way to us for so long.
+const WORDS_MAX: Duration = Duration::from_millis(50);
 
 /// What `ssh` says when the host wants none of the user's keys.
 const DENIED: &str = "Permission denied (";
-
-/// Finds the supervisor, or says that it is wanted and waits for it; then becomes it. In one line and without single
-/// quotes, for any login shell. What is made here is private; what tasks make is what the login has it be. Input: the working directory (may be empty), the bundle's name, and `go` when it was sent.
-const BOOT: &str = concat!(
-    "exec /bin/sh -c '",
-    "mask=$(umask); umask 077; IFS= read -r dir; IFS= read -r name; ",
-    "[ -n \"$dir\" ] || dir=${XDG_CACHE_HOME:-$HOME/.cache}/fleet; ",
-    "if ! mkdir -p \"$dir/bin\"; then echo \"fleet-boot 1 error - - $dir\"; exit 1; fi; ",
-    "b=$dir/bin/$name; is=have; [ -x \"$b/fleet\" ] || is=want; ",
-    "echo \"fleet-boot 1 $is $(uname -s) $(uname -m) $dir\"; ",
-    "if [ $is = want ]; then IFS= read -r go; [ \"$go\" = go ] || exit 0; fi; umask $mask; ",
-    "if [ -e \"$b/ld.so\" ]; then exec \"$b/ld.so\" --library-path \"$b\" \"$b/fleet\" guard; fi; ",
-    "exec \"$b/fleet\" guard'"
-);
-
-/// Writes the rest of its input to a file. Input: the path, then the bytes.
-const PUT: &str = concat!(
-    "exec /bin/sh -c '",
-    "umask 077; IFS= read -r to; mkdir -p \"${to%/*}\" && cat > \"$to\" && chmod 700 \"$to\"'"
-);
-
-/// Has what was sent say its own digest, and gives it its name when that was right. Input: the two folders, and `ok`.
-const KEEP: &str = concat!(
-    "exec /bin/sh -c '",
-    "IFS= read -r from; IFS= read -r to; ",
-    "if [ -e \"$from/ld.so\" ]; then \"$from/ld.so\" --library-path \"$from\" \"$from/fleet\" guard --digest \"$from\"; ",
-    "else \"$from/fleet\" guard --digest \"$from\"; fi; ",
-    "IFS= read -r ok; if [ \"$ok\" = ok ] && [ ! -e \"$to\" ]; then mv \"$from\" \"$to\"; else rm -rf \"$from\"; fi'"
-);
 
 /// Reaches the host and leaves a supervisor that waits for its greeting. A host with several keys shows the one that `ssh`
 /// likes best first; a pinned key of another kind is asked for by its kind.
@@ -67,20 +38,30 @@ const KEEP: &str = concat!(
 /// # Errors
 /// See [`Unreachable`].
 pub fn connect(ssh: &Ssh, site: &Site) -> Result<Connected, Unreachable> {
+    if let (Some(file), None) = (&ssh.known_hosts, &ssh.host_key_fingerprint)
+        && !file.exists()
+    {
+        let why = format_args!("ssh to {}: its known_hosts `{}` does not exist", ssh.host, file.display());
+        return Err(Unreachable::new(why).for_good());
+    }
     let private =
         private_folder().map_err(|error| Unreachable::new(format_args!("no private folder for ssh: {error}")))?;
     let bundle = Bundle::of_this_program()
         .map_err(|error| Unreachable::new(format_args!("this program cannot be sent: {error}")))?;
-    let mut key = HostKey::new(ssh, &site.exe, private.path());
+    let settings = Settings::of(ssh, &site.clients);
+    let mut key = HostKey::new(ssh, &site.exe, private.path(), settings.host_key_algorithms);
     loop {
-        let way = Way { ssh, key: &key, folder: private.path() };
-        match way.reach(&bundle) {
-            Err(_) if key.has_refused() && key.ask_for_another_kind() => {}
-            Err(_) if key.has_refused() => {
-                let why = format_args!("ssh to {}: {}", ssh.host, key.why_refused());
-                return Err(Unreachable::new(why).for_good());
+        let way = Way { ssh, site, key: &key, ciphers: settings.ciphers.as_deref(), folder: private.path() };
+        let error = match way.reach(&bundle) {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        match key.judge(&error.why) {
+            Judged::Other => return Err(error),
+            Judged::TryAnother => {}
+            Judged::Refused(why) => {
+                return Err(Unreachable::new(format_args!("ssh to {}: {why}", ssh.host)).for_good());
             }
-            reached => return reached,
         }
     }
 }
@@ -102,8 +83,8 @@ struct Boot {
 }
 
 impl Boot {
-    fn of(line: &str) -> Option<Self> {
-        let mut words = line.strip_prefix(MARK)?.splitn(4, ' ').map(str::to_owned);
+    fn of(said: &str) -> Option<Self> {
+        let mut words = said.splitn(4, ' ').map(str::to_owned);
         Some(Self { is: words.next()?, os: words.next()?, arch: words.next()?, root: words.next()? })
     }
 }
@@ -111,23 +92,34 @@ impl Boot {
 /// How to get to the host, any number of times over one connection.
 struct Way<'a> {
     ssh: &'a Ssh,
+    site: &'a Site,
     key: &'a HostKey<'a>,
+    /// For `-o`, where the user has no wish of their own.
+    ciphers: Option<&'a str>,
     /// Holds the socket of the shared connection; nobody else's.
     folder: &'a Path,
 }
 
+/// A script that runs there, and what its login said before it did.
+struct Channel {
+    client: Client,
+    heard: Said,
+}
+
 impl Way<'_> {
     fn reach(&self, bundle: &Bundle) -> Result<Connected, Unreachable> {
-        let (mut pipes, said) = self.start(BOOT, true)?;
-        let asked = writeln!(pipes.to, "{}\n{}", self.ssh.working_directory.as_deref().unwrap_or(""), bundle.name);
-        let boot = asked.and_then(|()| Self::boot_line(&mut pipes.from)).map_err(|error| self.why(&said, &error));
-        match boot.and_then(|boot| Ok((self.settle(&boot, bundle, &mut pipes.to)?, boot.root))) {
-            Ok((sent, root)) => Ok(Connected { pipes, said, root, container: None, sent }),
-            Err(error) => {
-                give_up(pipes.child);
-                Err(error)
-            }
+        let mut first = self.start(BOOT, true)?;
+        let folder = self.ssh.working_directory.as_deref().unwrap_or("");
+        let room = if self.site.makes_room { "room" } else { "" };
+        let told = first.tell(&format!("{folder}\n{}\n{room}\n", bundle.name));
+        let boot = told.and_then(|()| first.marked(BOOT_MARK)).map_err(|error| self.why(&first, &error))?;
+        let boot = Boot::of(&boot).ok_or_else(|| self.unusable(format_args!("its shell does not do as it is told")))?;
+        let sent = self.settle(&boot, bundle)?;
+        if sent.is_some() {
+            first.tell("go\n").map_err(|error| self.unusable(format_args!("it went away: {error}")))?;
         }
+        let (pipes, said) = first.client.into_pipes().map_err(Unreachable::new)?;
+        Ok(Connected { pipes, said, root: boot.root, container: None, sent })
     }
 
     /// A connection, or a channel of the one there is.
@@ -142,6 +134,7 @@ impl Way<'_> {
             "EscapeChar=none",
             "RequestTTY=no",
             "RemoteCommand=none",
+            "SessionType=default",
             "ClearAllForwardings=yes",
             "ForwardAgent=no",
             "ForwardX11=no",
@@ -155,7 +148,7 @@ impl Way<'_> {
             command.args(["-o", option]);
         }
         command.arg("-o").arg(format!("ControlPath={}", quoted(&socket)));
-        for option in self.key.options() {
+        for option in self.key.options().into_iter().chain(self.ciphers.map(str::to_owned)) {
             command.arg("-o").arg(option);
         }
         if let Some(port) = self.ssh.port {
@@ -168,41 +161,17 @@ impl Way<'_> {
             command.arg("-i").arg(identity).args(["-o", "IdentitiesOnly=yes"]);
         }
         command.args(["--", &self.ssh.host, script]);
-        // Not of the terminal's group: Ctrl-C is for us to hear, and to answer in order.
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
-    fn start(&self, script: &str, first: bool) -> Result<(Pipes, Said), Unreachable> {
-        let child = self.command(script, first).spawn();
-        let mut child = child.map_err(|error| not_started("ssh", "openssh-client", &error))?;
-        let said = Said::listen(child.stderr.take());
-        let pipes = Pipes::of(child).map_err(Unreachable::new)?;
-        Ok((pipes, said))
-    }
-
-    /// The line that our script says, and not a byte more: what follows are frames.
-    fn boot_line(from: &mut ChildStdout) -> io::Result<Boot> {
-        let mut from = Until::new(from, CONNECT_MAX);
-        let mut line = Vec::new();
-        let mut byte = [0];
-        for _ in 0..NOISE_BYTES_MAX {
-            if from.read(&mut byte)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if byte[0] != b'\n' {
-                line.push(byte[0]);
-            } else if let Some(boot) = Boot::of(&String::from_utf8_lossy(&line)) {
-                return Ok(boot);
-            } else {
-                line.clear();
-            }
-        }
-        Err(io::Error::other("its login says more than can be passed over"))
+    fn start(&self, script: &str, first: bool) -> Result<Channel, Unreachable> {
+        let client = Client::start(&self.site.clients, Bond::Session, self.command(script, first));
+        let client = client.map_err(|failure| failed("ssh", "openssh-client", &failure))?;
+        Ok(Channel { client, heard: Said::default() })
     }
 
     /// Sends the supervisor if it is not there.
-    fn settle(&self, boot: &Boot, bundle: &Bundle, to: &mut ChildStdin) -> Result<Option<u64>, Unreachable> {
+    fn settle(&self, boot: &Boot, bundle: &Bundle) -> Result<Option<u64>, Unreachable> {
         let (is, os, arch) = (&*boot.is, &*boot.os, &*boot.arch);
         if is == "error" {
             return Err(self.unusable(format_args!("`{}` cannot be made there", boot.root)).for_good());
@@ -219,49 +188,51 @@ impl Way<'_> {
             return Ok(None);
         }
         let bin = format!("{}/bin", boot.root);
-        let temp = format!("{bin}/.in-{}-{}", bundle.name, std::process::id());
+        // Several of us may send at once, also from several machines.
+        let number = getrandom::u64().map_err(|error| self.unusable(format_args!("no random number: {error}")))?;
+        let temp = format!("{bin}/.in-{}-{number:016x}", bundle.name);
         for (name, file) in &bundle.files {
-            self.put(&format!("{temp}/{name}"), file)?;
+            let put = self.put(&format!("{temp}/{name}"), file);
+            put.map_err(|error| Unreachable { was_sending: true, ..error })?;
         }
         self.keep(&temp, &format!("{bin}/{}", bundle.name), bundle)?;
-        writeln!(to, "go").map_err(|error| self.unusable(format_args!("it went away: {error}")))?;
         Ok(Some(bundle.bytes()))
     }
 
     fn put(&self, to: &str, file: &Mapped) -> Result<(), Unreachable> {
-        let (mut pipes, said) = self.start(PUT, false)?;
-        let sent = writeln!(pipes.to, "{to}")
-            .and_then(|()| file.read())
-            .and_then(|mut file| io::copy(&mut file, &mut pipes.to));
-        drop(pipes.to);
-        let status = io::copy(&mut Until::new(&mut pipes.from, SEND_MAX), &mut io::sink());
-        let ended = status.and_then(|_| pipes.child.wait());
-        match (sent, ended) {
-            (Ok(_), Ok(status)) if status.success() => Ok(()),
-            (Err(error), _) | (_, Err(error)) => Err(self.why(&said, &error)),
-            (_, Ok(status)) => Err(self.why(&said, &io::Error::other(format!("`cat` ended with {status}")))),
+        let mut channel = self.start(PUT, false)?;
+        let sent = channel.tell(&format!("{to}\n{}\n", file.bytes())).and_then(|()| {
+            let to = channel.client.to.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+            io::copy(&mut file.read()?, to)
+        });
+        match (channel.ended(SEND_MAX), sent) {
+            (Ok(true), Ok(_)) => Ok(()),
+            (Err(error), _) | (_, Err(error)) => Err(self.why(&channel, &error)),
+            (Ok(false), Ok(_)) => {
+                Err(self.why(&channel, &io::Error::other("not all that was sent could be written there")))
+            }
         }
     }
 
     /// What arrived has to be what was sent before it gets its name.
     fn keep(&self, temp: &str, name: &str, bundle: &Bundle) -> Result<(), Unreachable> {
-        let (mut pipes, said) = self.start(KEEP, false)?;
-        let mut line = String::new();
-        let read = writeln!(pipes.to, "{temp}\n{name}")
-            .and_then(|()| BufReader::new(Until::new(&mut pipes.from, CONNECT_MAX)).read_line(&mut line));
-        let good = line.trim() == bundle.digest.to_string();
-        let answer = writeln!(pipes.to, "{}", if good { "ok" } else { "no" });
-        drop(pipes.to);
-        let ended = pipes.child.wait();
-        match read.and(answer).and(ended) {
-            Ok(_) if good => Ok(()),
-            Ok(_) if line.trim().is_empty() => Err(self.unusable(format_args!(
-                "the supervisor does not start there: {}; is its working directory on a file system that allows programs?",
-                said.text()
-            ))
-            .for_good()),
-            Ok(_) => Err(self.unusable(format_args!("the supervisor arrived damaged there"))),
-            Err(error) => Err(self.why(&said, &error)),
+        let mut channel = self.start(KEEP, false)?;
+        let told = channel.tell(&format!("{temp}\n{name}\n"));
+        let digest = told.and_then(|()| channel.marked(KEEP_MARK)).map_err(|error| self.why(&channel, &error))?;
+        let is_good = digest == bundle.digest.to_string();
+        let ended = channel.tell(if is_good { "ok\n" } else { "no\n" }).and_then(|()| channel.ended(CONNECT_MAX));
+        match ended {
+            _ if digest.is_empty() => Err(self
+                .unusable(format_args!(
+                    "the supervisor does not start there: {}; is its working directory on a file system that allows \
+                     programs?",
+                    channel.client.said.text()
+                ))
+                .for_good()),
+            _ if !is_good => Err(self.unusable(format_args!("the supervisor arrived damaged there"))),
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.why(&channel, &io::Error::other("what was sent could not be given its name"))),
+            Err(error) => Err(self.why(&channel, &error)),
         }
     }
 
@@ -269,19 +240,48 @@ impl Way<'_> {
         Unreachable::new(format_args!("ssh to {}: {what}", self.ssh.host))
     }
 
-    /// What went wrong: what `ssh` says, or else what we saw.
-    fn why(&self, said: &Said, error: &io::Error) -> Unreachable {
-        // Its last words may still be on their way.
-        thread::sleep(Duration::from_millis(50));
-        let said = said.text();
+    /// What went wrong: what `ssh` says, or else what we saw, and what the login there has to say to it.
+    fn why(&self, channel: &Channel, error: &io::Error) -> Unreachable {
+        channel.client.said.wait_for_all(WORDS_MAX);
+        let (said, heard) = (channel.client.said.text(), channel.heard.text());
+        let heard = if heard.is_empty() { heard } else { format!("; its login says: {heard}") };
         match (said.is_empty(), error.kind()) {
             // Each try would count against us there.
-            (false, _) if said.contains(DENIED) => self.unusable(format_args!("{said}")).for_good(),
-            (false, _) => self.unusable(format_args!("{said}")),
+            (false, _) if said.contains(DENIED) => self.unusable(format_args!("{said}{heard}")).for_good(),
+            (false, _) => self.unusable(format_args!("{said}{heard}")),
             (true, io::ErrorKind::TimedOut) => {
-                self.unusable(format_args!("no answer within {} s", CONNECT_MAX.as_secs()))
+                self.unusable(format_args!("no answer within {} s{heard}", CONNECT_MAX.as_secs()))
             }
-            (true, _) => self.unusable(format_args!("the connection ended before the supervisor started: {error}")),
+            (true, io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe) => {
+                self.unusable(format_args!("the connection ended before the supervisor started{heard}"))
+            }
+            (true, _) => self.unusable(format_args!("{error}{heard}")),
+        }
+    }
+}
+
+impl Channel {
+    fn tell(&mut self, words: &str) -> io::Result<()> {
+        self.client.to.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(words.as_bytes())
+    }
+
+    /// What the script says.
+    fn marked(&mut self, mark: &str) -> io::Result<String> {
+        let from = self.client.from.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        marked(&mut Until::new(from, CONNECT_MAX), mark, &self.heard)
+    }
+
+    /// Nothing follows: waits for its end, and says whether it was a good one.
+    fn ended(&mut self, limit: Duration) -> io::Result<bool> {
+        self.client.to = None;
+        if let Some(from) = &mut self.client.from {
+            io::copy(&mut Until::new(from, limit), &mut io::sink())?;
+        }
+        match self.client.wait(limit) {
+            Ok(status) => Ok(status.success()),
+            Err(Failure::Start(error)) => Err(error),
+            Err(Failure::Silent(_)) => Err(io::ErrorKind::TimedOut.into()),
+            Err(failure @ Failure::Unwanted) => Err(io::Error::other(failure.to_string())),
         }
     }
 }

@@ -13,6 +13,8 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub const RECONNECT: Duration = Duration::from_mins(1);
 /// What a worker's cache of inputs may hold, unless it says.
 pub const CACHE_BYTES: u64 = 10 << 30;
+/// What the directory of an attempt there may take, unless it says.
+pub const ATTEMPT_BYTES: u64 = 20 << 30;
 
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -34,8 +36,11 @@ pub struct Worker {
     pub lease: Duration,
     /// For how long it is tried again when it is lost; zero for not at all. Means nothing for a local one.
     pub reconnect: Duration,
-    /// Bytes that inputs may take there between runs. Means nothing for a local one.
+    /// Bytes that inputs may take there between runs. Means nothing where nothing is staged.
     pub cache_bytes: u64,
+    /// Bytes that the directory of an attempt may take there: its copy, scratch and private folder. Means nothing where
+    /// nothing is staged.
+    pub attempt_bytes: u64,
     pub metadata: Metadata,
 }
 
@@ -63,6 +68,7 @@ impl Worker {
             lease: LEASE,
             reconnect: RECONNECT,
             cache_bytes: CACHE_BYTES,
+            attempt_bytes: ATTEMPT_BYTES,
             metadata: Metadata::new(),
         }
     }

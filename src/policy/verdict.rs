@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::signal::signal_name;
+use super::size::{self, Limit, More};
 use crate::model::{Scorer, ScorerRule};
 use crate::protocol::receipt::{FailureKind, Score, ScorerRecord, TaskResult};
 use crate::time::written;
@@ -49,6 +50,10 @@ pub enum How<'a> {
     OutOfMemory {
         limit_bytes: u64,
     },
+    /// It was not begun: what it starts from takes more than its directory may.
+    NoRoom(Room<'a>),
+    /// Its directory took more than it may.
+    Outgrown(Room<'a>),
     TimedOut {
         which: TimeLimit,
         limit: Duration,
@@ -59,6 +64,14 @@ pub enum How<'a> {
     Exited {
         code: i32,
     },
+}
+
+/// What a directory takes, and what its worker allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room<'a> {
+    pub worker: &'a str,
+    pub bytes: u64,
+    pub limit_bytes: u64,
 }
 
 /// Which of the task's own times was up.
@@ -121,6 +134,8 @@ pub enum Reason {
     Killed { why: Box<str> },
     Signaled { signal: i32 },
     OutOfMemory { limit_bytes: u64 },
+    NoRoom { worker: Box<str>, bytes: u64, limit_bytes: u64 },
+    Outgrown { worker: Box<str>, bytes: u64, limit_bytes: u64 },
     TimedOut { which: TimeLimit, limit: Duration },
     Interrupted,
     FailFast { failed: Box<str> },
@@ -151,6 +166,14 @@ pub fn verdict(ended: &Ended<'_>) -> Verdict {
         // Its own bound, so its own fault, as a budget would be.
         How::OutOfMemory { limit_bytes } => {
             unjudged(TaskResult::Fail, Some(FailureKind::Task), Reason::OutOfMemory { limit_bytes })
+        }
+        How::NoRoom(Room { worker, bytes, limit_bytes }) => {
+            let reason = Reason::NoRoom { worker: worker.into(), bytes, limit_bytes };
+            unjudged(TaskResult::Fail, Some(FailureKind::Task), reason)
+        }
+        How::Outgrown(Room { worker, bytes, limit_bytes }) => {
+            let reason = Reason::Outgrown { worker: worker.into(), bytes, limit_bytes };
+            unjudged(TaskResult::Fail, Some(FailureKind::Task), reason)
         }
         How::TimedOut { which, limit } => unjudged(TaskResult::Timeout, None, Reason::TimedOut { which, limit }),
         How::Cancelled { by } => unjudged(TaskResult::Skip, None, by.into()),
@@ -296,6 +319,18 @@ impl fmt::Display for Reason {
             Self::Killed { why } => write!(f, "killed: {why}"),
             Self::OutOfMemory { limit_bytes } => {
                 write!(f, "took more memory than its limit of {} MiB", limit_bytes.div_ceil(1 << 20))
+            }
+            Self::NoRoom { worker, bytes, limit_bytes } => {
+                let (bytes, limit, more) = (More(*bytes), Limit(*limit_bytes), size::roomy(*bytes));
+                write!(
+                    f,
+                    "what it starts from takes {bytes}, and `attempt_size` of worker `{worker}` allows {limit}: "
+                )?;
+                write!(f, "write `attempt_size = \"{more}\"` there, or let the task declare less")
+            }
+            Self::Outgrown { worker, bytes, limit_bytes } => {
+                let (bytes, limit) = (More(*bytes), Limit(*limit_bytes));
+                write!(f, "its directory on worker `{worker}` grew to {bytes}; `attempt_size` allows {limit}")
             }
             Self::Signaled { signal } => write!(f, "ended by {} without an exit code", signal_name(*signal)),
             Self::TimedOut { which: TimeLimit::Wall, limit } => {

@@ -21,6 +21,7 @@ pub(super) fn judge(end: Option<&CommandEnd>, score_from_stdout: bool) -> Findin
     match &end.how {
         CommandHow::NotStarted(error) => Finding::broken(format!("could not be started: {error}")),
         CommandHow::Signaled(signal) => Finding::broken(format!("ended by {}", signal_name(*signal))),
+        CommandHow::Outgrown => Finding::broken("wrote more than the `attempt_size` of its worker allows"),
         CommandHow::TimedOut => Finding::broken("ran longer than its timeout"),
         CommandHow::Exited(code @ 1..=125) => refused(*code, end, score_from_stdout),
         CommandHow::Exited(0) if score_from_stdout => read(&end.stdout).unwrap_or_else(Finding::broken),

@@ -81,6 +81,8 @@ pub enum CommandHow {
     Exited(i32),
     Signaled(i32),
     TimedOut,
+    /// What it wrote made the attempt's directory larger than that may be.
+    Outgrown,
     NotStarted(String),
 }
 

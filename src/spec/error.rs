@@ -314,6 +314,9 @@ pub enum SpecError {
         host: &'static str,
         at: Place,
     },
+    AttemptSize {
+        at: Place,
+    },
     MemoryLimit {
         at: Place,
     },

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::context::Context;
 use super::error::{Place, SpecError};
 use super::file::{
-    DurationText, HostRaw, HostTable, LimitsRaw, List, Table, Text, TrustRaw, WorkerRaw, WorkerRequestRaw,
+    DurationText, HostRaw, HostTable, LimitsRaw, List, SizeText, Table, Text, TrustRaw, WorkerRaw, WorkerRequestRaw,
 };
 use super::host;
 use super::map::Spot;
@@ -19,6 +19,8 @@ use crate::time::written;
 const LEASE_MIN: Duration = Duration::from_secs(3);
 /// Below this, what starts the program is killed.
 const MEMORY_MIN: u64 = 1 << 20;
+/// Below this, a few small files are too much.
+const ATTEMPT_BYTES_MIN: u64 = 1 << 20;
 /// Nobody waits longer to hear that a machine is gone.
 const LEASE_MAX: Duration = Duration::from_hours(1);
 
@@ -62,12 +64,13 @@ fn worker(cx: &Context<'_>, spot: &Spot<'_>, name: &str, raw: &WorkerRaw, securi
         words(cx, &scope, &spot.key(field), field, list)
     };
     if is_local {
-        let fields = [
-            ("lease", raw.lease.is_some()),
-            ("reconnect", raw.reconnect.is_some()),
-            ("cache_size", raw.cache_size.is_some()),
-        ];
-        for (field, _) in fields.into_iter().filter(|(_, said)| *said) {
+        // A sandbox on this machine works on a copy as any other host does.
+        let stages = trusts.given == Trust::Sandbox;
+        let sizes = [("cache_size", raw.cache_size.is_some()), ("attempt_size", raw.attempt_size.is_some())];
+        let fields = [("lease", raw.lease.is_some()), ("reconnect", raw.reconnect.is_some())]
+            .into_iter()
+            .chain(sizes.into_iter().filter(|_| !stages));
+        for (field, _) in fields.filter(|(_, said)| *said) {
             let (at, host_at) = (cx.map.key_at(&spot.key(field)), cx.map.at(&spot.key("host")));
             cx.report(SpecError::FieldOfRemote { field, at, host_at });
         }
@@ -92,6 +95,11 @@ fn worker(cx: &Context<'_>, spot: &Spot<'_>, name: &str, raw: &WorkerRaw, securi
             .as_ref()
             .and_then(|text| cx.size(&scope, &spot.key("cache_size"), text))
             .unwrap_or(plain.cache_bytes),
+        attempt_bytes: raw
+            .attempt_size
+            .as_ref()
+            .and_then(|text| attempt_bytes(cx, &scope, &spot.key("attempt_size"), text))
+            .unwrap_or(plain.attempt_bytes),
         metadata: raw.metadata.as_ref().map(|free| super::task::metadata(&free.0)).unwrap_or_default(),
         host: host.unwrap_or(Host::Local),
         ..plain
@@ -112,6 +120,14 @@ fn lease(cx: &Context<'_>, spot: &Spot<'_>, text: &DurationText) -> Option<Durat
         cx.report(SpecError::Lease { at: cx.map.at(spot), least: written(LEASE_MIN), most: written(LEASE_MAX) });
     }
     Some(lease)
+}
+
+fn attempt_bytes(cx: &Context<'_>, scope: &Scope<'_>, spot: &Spot<'_>, text: &SizeText) -> Option<u64> {
+    let bytes = cx.size(scope, spot, text)?;
+    if bytes < ATTEMPT_BYTES_MIN {
+        cx.report(SpecError::AttemptSize { at: cx.map.at(spot) });
+    }
+    Some(bytes)
 }
 
 /// The trust a worker has by itself, what is left of it, and where that is written.

@@ -9,7 +9,7 @@ mod staged;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use staged::{Collect, Collected, DIGESTS_MAX, Facts, Place, Stage, Staged, Wanted, chunks};
+pub use staged::{Collect, Collected, DIGESTS_MAX, Facts, Place, Removed, Stage, Staged, Wanted, chunks};
 
 /// Version of everything in this file; both sides must agree on it.
 pub const VERSION: u32 = 2;
@@ -47,11 +47,13 @@ pub enum Kind {
     Lacks = 21,
     Collected = 22,
     Gives = 23,
+    /// What went of what was kept here, told to one who wants nothing kept.
+    Removed = 24,
 }
 
 impl Kind {
     /// Every kind there is; the tests walk it.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Hello,
         Self::Env,
         Self::Spawn,
@@ -74,6 +76,7 @@ impl Kind {
         Self::Lacks,
         Self::Collected,
         Self::Gives,
+        Self::Removed,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -259,6 +262,10 @@ pub enum EndedBy {
     Stop,
     Kill,
     Shutdown,
+    /// Its folder takes so much, which is more than it may; also of one that had ended by itself when that was seen.
+    Size {
+        bytes: u64,
+    },
 }
 
 /// How an attempt's main process ended. Sent after its last `Output`.

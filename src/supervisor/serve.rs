@@ -226,6 +226,9 @@ impl Server {
         if let Some(look_ms) = self.lease_look_ms() {
             sooner(look_ms);
         }
+        if let Some(at) = self.stages.as_ref().and_then(Stages::next_look_ms).filter(|_| !self.clock.suspended()) {
+            sooner(at.saturating_sub(now_ms));
+        }
         if let Some(since) = self.held_since_ms {
             sooner((since + HOLD_MS).saturating_sub(now_ms));
         }
@@ -330,7 +333,8 @@ impl Server {
             | Kind::Beating
             | Kind::Lacks
             | Kind::Collected
-            | Kind::Gives => {}
+            | Kind::Gives
+            | Kind::Removed => {}
         }
         Ok(())
     }

@@ -1134,6 +1134,22 @@ host = "local"
 lease = "30s"
 reconnect = "0s"
 cache_size = "1GiB"
+attempt_size = "1GiB"
+[workers.s]
+host = "local"
+trust = "sandbox"
+lease = "30s"
+cache_size = "1GiB"
+attempt_size = "1GiB"
+"#),
+    ]),
+    ("attempt_size_too_small", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+[workers.w]
+host = { kind = "ssh", host = "h" }
+attempt_size = "64kB"
 "#),
     ]),
     ("lease_out_of_range", &[

@@ -1,11 +1,16 @@
 //! Stories of a machine behind ssh that are not about being like another host: what is kept there, what is sent, and what
-//! the commands about workers say.
+//! the commands about workers say. `logins` what a machine, its keys and its disk may be like · `leaving` an end while
+//! something is being reached · `engines` command lines of containers that do not do as they should.
 
 #[path = "../hosts/mod.rs"]
 mod hosts;
 
+mod engines;
+mod leaving;
+mod logins;
+
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -18,23 +23,49 @@ struct Far {
     sshd: &'static Sshd,
     folder: &'static str,
     dir: TempDir,
+    /// Before those of `PATH`: programs of the test's own.
+    bin: TempDir,
 }
 
 impl Far {
     /// `None` where this machine cannot make one.
     fn new(folder: &'static str, tasks: &str) -> Option<Self> {
         let sshd = hosts::or_left_out(Sshd::shared())?;
-        let dir = TempDir::new().unwrap();
-        let host = sshd.host(folder);
-        let head = format!("version = 1\nname = \"far\"\n[workers.far]\nhost = {host}\n");
-        fs::write(dir.path().join("fleet.toml"), head + tasks).unwrap();
-        Some(Self { sshd, folder, dir })
+        let far = Self { sshd, folder, dir: TempDir::new().unwrap(), bin: TempDir::new().unwrap() };
+        far.write(&format!("[workers.far]\nhost = {}\n{tasks}", sshd.host(folder)));
+        Some(far)
+    }
+
+    /// Another fleet file.
+    fn write(&self, body: &str) {
+        fs::write(self.dir.path().join("fleet.toml"), format!("version = 1\nname = \"far\"\n{body}")).unwrap();
+    }
+
+    /// With another text in the fleet file.
+    fn replace(&self, from: &str, to: &str) {
+        let file = self.dir.path().join("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from}: {text}");
+        fs::write(&file, text.replace(from, to)).unwrap();
+    }
+
+    /// With this text as the user's configuration of `ssh`.
+    fn configure(&self, config: &str) {
+        let file = self.bin.path().join("config");
+        fs::write(&file, config).unwrap();
+        let ssh = which::which("ssh").unwrap();
+        program(self.bin.path(), "ssh", &format!("exec '{}' -F '{}' \"$@\"", ssh.display(), file.display()));
     }
 
     fn fleet(&self, words: &[&str]) -> Command {
-        let mut fleet = Command::new(env!("CARGO_BIN_EXE_fleet"));
-        fleet.args(words).current_dir(self.dir.path());
-        fleet
+        fleet(self.dir.path(), self.bin.path(), words)
+    }
+
+    #[track_caller]
+    fn fails(&self, words: &[&str]) -> String {
+        let output = self.fleet(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(9), "{}", shown(&output));
+        shown(&output)
     }
 
     #[track_caller]
@@ -60,6 +91,21 @@ impl Far {
         kept.sort();
         kept
     }
+}
+
+fn fleet(dir: &Path, bin: &Path, words: &[&str]) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(bin.to_owned()).chain(std::env::split_paths(&path));
+    let mut fleet = Command::new(env!("CARGO_BIN_EXE_fleet"));
+    fleet.args(words).current_dir(dir).env("PATH", std::env::join_paths(path).unwrap());
+    fleet
+}
+
+/// A program of a few words for the shell.
+fn program(bin: &Path, name: &str, script: &str) {
+    let file = bin.join(name);
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn shown(output: &Output) -> String {
@@ -106,8 +152,14 @@ fn workers_are_tried_and_cleaned() {
     assert_eq!(json["workers"][0]["works"], true, "{json:#}");
     far.passes(&["run"]);
     assert!(!far.kept().is_empty());
-    far.passes(&["workers", "clean"]);
+    // What is left of a run whose machine lost power.
+    let left = far.there().join("runs/crashed.far/attempts/1/ws");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("big"), vec![1; 3 << 20]).unwrap();
+    let said = far.passes(&["workers", "clean"]);
+    assert!(said.contains("of files that were kept and 3.0 MiB that crashed runs have left in /"), "{said}");
     assert_eq!(far.kept(), []);
+    assert!(far.passes(&["workers", "clean"]).starts_with("far: nothing is kept in /"));
     let runs = far.there().join("runs");
     assert_eq!(fs::read_dir(runs).unwrap().count(), 0, "nothing of a run is left there");
 }
@@ -115,15 +167,12 @@ fn workers_are_tried_and_cleaned() {
 #[test]
 fn a_worker_that_does_not_work_says_why() {
     let Some(far) = Far::new("wrong", "[tasks.t]\nrun = \"true\"\n") else { return };
-    let file = far.dir.path().join("fleet.toml");
-    let text = fs::read_to_string(&file).unwrap();
     let right = far.sshd.fact("host_fingerprint");
     let wrong = far.sshd.fact("other_fingerprint");
-    fs::write(&file, text.replace(right, wrong)).unwrap();
-    let output = far.fleet(&["workers", "check"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(9), "{}", shown(&output));
+    far.replace(right, wrong);
+    let said = far.fails(&["workers", "check"]);
     for text in ["fails  far", right, wrong, "nothing was run there"] {
-        assert!(shown(&output).contains(text), "{text}: {}", shown(&output));
+        assert!(said.contains(text), "{text}: {said}");
     }
 }
 

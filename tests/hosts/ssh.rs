@@ -45,7 +45,7 @@ impl Sshd {
         self.port
     }
 
-    /// `user`, `identity`, `known_hosts`, `known_hosts_wrong`, `host_fingerprint`, `other_fingerprint`,
+    /// `user`, `identity`, `known_hosts`, `known_hosts_wrong`, `known_hosts_authority`, `host_fingerprint`, `other_fingerprint`,
     /// `working_directory`, `log`.
     pub(crate) fn fact(&self, name: &str) -> &str {
         self.keeper.fact(name)

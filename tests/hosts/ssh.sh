@@ -15,10 +15,13 @@ end() {
 
 for key in host user other; do ssh-keygen -q -t ed25519 -N '' -C "fleet-test-$key" -f "$state/$key"; done
 cp "$state/user.pub" "$state/authorized_keys"
+# The host also has a certificate, which many clients like better than the plain key. Its authority is the other key.
+ssh-keygen -q -s "$state/other" -I fleet-test -h -n 127.0.0.1 "$state/host.pub"
 cat > "$state/sshd_config" << CONF
 Port $port
 ListenAddress 127.0.0.1
 HostKey $state/host
+HostCertificate $state/host-cert.pub
 PidFile none
 AuthorizedKeysFile $state/authorized_keys
 StrictModes no
@@ -61,6 +64,7 @@ for key in host other; do
   printf '[127.0.0.1]:%s %s\n' "$port" "$(cut -d' ' -f1,2 "$state/$key.pub")" > "$state/known_hosts.$key"
   tell "${key}_fingerprint" "$(ssh-keygen -lf "$state/$key.pub" | cut -d' ' -f2)"
 done
+printf '@cert-authority [127.0.0.1]:%s %s\n' "$port" "$(cut -d' ' -f1,2 "$state/other.pub")" > "$state/known_hosts.authority"
 # An account without a shell is let in nowhere.
 ssh -F /dev/null -o BatchMode=yes -o GlobalKnownHostsFile=/dev/null -o "UserKnownHostsFile=$state/known_hosts.host" \
   -i "$state/user" -p "$port" 127.0.0.1 true < /dev/null 2> "$state/why" ||
@@ -70,6 +74,7 @@ tell user "$(id -un)"
 tell identity "$state/user"
 tell known_hosts "$state/known_hosts.host"
 tell known_hosts_wrong "$state/known_hosts.other"
+tell known_hosts_authority "$state/known_hosts.authority"
 tell working_directory "$state/work"
 tell log "$state/sshd.log"
 serve

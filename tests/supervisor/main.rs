@@ -1,6 +1,7 @@
 //! The supervisor through `Link`, with the real binary and real processes. Time decides nothing here except as a
 //! generous upper bound that a guarantee names.
 
+mod bound;
 mod confine;
 mod escape;
 mod guard;

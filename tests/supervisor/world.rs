@@ -23,6 +23,8 @@ pub(crate) struct Heard {
     pub(crate) err: Vec<u8>,
     pub(crate) exited: Option<Exited>,
     pub(crate) not_started: Option<NotStarted>,
+    /// Paths of what it made.
+    pub(crate) made: Vec<String>,
 }
 
 impl Heard {
@@ -105,8 +107,17 @@ impl Engine {
             fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
         }
         let root = dir.path().join("place").display().to_string();
-        let place = Place { root, worker: "w".to_owned(), lease_ms, cache_bytes: 1 << 20 };
+        let place = Place { root, worker: "w".to_owned(), lease_ms, cache_bytes: 1 << 20, attempt_bytes: 0 };
         let options = LinkOptions { exe, place: Some(place), ..options(dir.path()) };
+        Self::start_as(dir, &options)
+    }
+
+    /// With a supervisor that has a place of its own, in which the folder of an attempt may take so much.
+    pub(crate) fn start_bounded(attempt_bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("place").display().to_string();
+        let place = Place { root, worker: "w".to_owned(), lease_ms: 0, cache_bytes: 1 << 30, attempt_bytes };
+        let options = LinkOptions { place: Some(place), ..options(dir.path()) };
         Self::start_as(dir, &options)
     }
 
@@ -151,6 +162,10 @@ impl Engine {
                 }
                 FromSupervisor::NotStarted { attempt, error } => {
                     assert!(heard.entry(attempt).or_default().not_started.replace(error).is_none());
+                }
+                FromSupervisor::Collected { attempt, part } => {
+                    let paths = part.entries.iter().map(|entry| entry.path.to_string());
+                    heard.entry(attempt).or_default().made.extend(paths);
                 }
                 _ => {}
             })

@@ -97,6 +97,7 @@ record!(Worker {
     lease,
     reconnect,
     cache_bytes,
+    attempt_bytes,
     metadata
 });
 choice!(Host { 0 => Local, 1 => Ssh(ssh), 2 => Container(container) });

@@ -75,6 +75,8 @@ pub struct CheckArgs {
 /// What trying a worker came to.
 #[derive(Debug)]
 struct Tried {
+    /// The signal that ended it.
+    interrupted: Option<i32>,
     /// Nothing is wrong with it.
     error: Option<String>,
     warnings: Vec<String>,
@@ -102,6 +104,9 @@ pub(super) fn run(args: &CheckArgs, shell: Shell) -> Result<ExitCode, Trouble> {
     let mut out = io::stdout().lock();
     for worker in fleet.workers.values().filter(wanted) {
         let tried = Tried::of(worker, security);
+        if let Some(signal) = tried.interrupted {
+            return Ok(if signal == libc::SIGINT { ExitCode::Interrupted } else { ExitCode::Terminated });
+        }
         failed |= tried.error.is_some();
         if args.json {
             all.push(tried.json(worker));
@@ -119,6 +124,7 @@ pub(super) fn run(args: &CheckArgs, shell: Shell) -> Result<ExitCode, Trouble> {
 impl Tried {
     fn of(worker: &Worker, security: Option<&Security>) -> Self {
         let mut tried = Self {
+            interrupted: None,
             error: None,
             warnings: Vec::new(),
             reached: None,
@@ -136,6 +142,7 @@ impl Tried {
         if !matches!(worker.host, Host::Container(_)) && worker.trust != Trust::Sandbox {
             let cell = Worker { trust: Trust::Sandbox, ..worker.clone() };
             let seen = small_run(cell, security);
+            tried.interrupted = seen.as_ref().ok().and_then(|(seen, _)| seen.interrupted);
             tried.sandbox = Some(seen.and_then(|(seen, sent)| {
                 let receipt = seen.passed("files", sent.as_deref())?;
                 Ok(mechanisms(receipt))
@@ -146,6 +153,7 @@ impl Tried {
 
     fn as_it_is(&mut self, worker: &Worker, security: Option<&Security>) -> Result<(), String> {
         let (seen, sent) = small_run(worker.clone(), security)?;
+        self.interrupted = seen.interrupted;
         self.warnings.clone_from(&seen.warnings);
         let files = seen.passed("files", sent.as_deref())?;
         self.reached = seen.running.first().zip(seen.starting.first()).map(|(ran, begun)| ran.since(*begun));
@@ -236,6 +244,8 @@ struct Seen {
     starting: Vec<Millis>,
     running: Vec<Millis>,
     settled: Vec<Millis>,
+    /// The signal that ended it.
+    interrupted: Option<i32>,
 }
 
 impl Seen {
@@ -276,7 +286,8 @@ impl Sink for Seen {
         Ok(())
     }
 
-    fn end(&mut self, _: &RunView<'_>, _: &Outcome) -> io::Result<()> {
+    fn end(&mut self, _: &RunView<'_>, outcome: &Outcome) -> io::Result<()> {
+        self.interrupted = outcome.interrupted;
         Ok(())
     }
 }

@@ -48,6 +48,7 @@ impl Part {
 }
 
 const LIMIT: Duration = Duration::from_secs(90);
+const ROOM: Room<'_> = Room { worker: "builder", bytes: 21 << 30, limit_bytes: 20 << 30 };
 
 fn ends() -> Vec<How<'static>> {
     vec![
@@ -55,6 +56,9 @@ fn ends() -> Vec<How<'static>> {
         How::Lost { why: "the supervisor is gone" },
         How::Killed { why: "the journal cannot be written" },
         How::Signaled { signal: libc::SIGSEGV },
+        How::OutOfMemory { limit_bytes: 64 << 20 },
+        How::NoRoom(ROOM),
+        How::Outgrown(ROOM),
         How::TimedOut { which: TimeLimit::Wall, limit: LIMIT },
         How::TimedOut { which: TimeLimit::Idle, limit: LIMIT },
         How::Cancelled { by: CancelledBy::Person },
@@ -75,11 +79,13 @@ fn as_the_text_says(how: How<'_>, parts: &[Part], missing: usize, quarters: u32)
     let code = if let How::Exited { code } = how { Some(code) } else { None };
     let cancelled = matches!(how, How::Cancelled { .. });
     let timed_out = matches!(how, How::TimedOut { .. });
+    let took_too_much = matches!(how, How::OutOfMemory { .. } | How::NoRoom(_) | How::Outgrown(_));
     let expected = parts.iter().any(|p| p.exit_code) && [0, 3].contains(&code.unwrap_or(-1));
     let broke = |p: &Part| matches!(p.said, Said::Broken | Said::Silent);
     let total: u32 = parts.iter().map(|p| u32::from(p.weight)).sum();
     let gained: u32 = parts.iter().filter(|p| p.said == Said::Passed).map(|p| u32::from(p.weight)).sum();
     let sentences = [
+        ("more of its machine than it may take", took_too_much, (Fail, Some(Task))),
         (
             "no exit code, and neither its time nor a person",
             code.is_none() && !timed_out && !cancelled,
@@ -228,11 +234,14 @@ fn causes_say_it_in_one_sentence() {
     let cause =
         |how| verdict(&Ended { how, scorers: &[], records: &[], faults: &[], pass_score: 0.0 }).cause().unwrap();
     let all: Vec<_> = ends().into_iter().filter(|how| *how != How::Exited { code: 0 }).map(cause).collect();
-    insta::assert_snapshot!(all.join("\n"), @r"
+    insta::assert_snapshot!(all.join("\n"), @r#"
     could not be started: no such program
     lost: the supervisor is gone
     killed: the journal cannot be written
     ended by SIGSEGV without an exit code
+    took more memory than its limit of 64 MiB
+    what it starts from takes 21 GiB, and `attempt_size` of worker `builder` allows 20 GiB: write `attempt_size = "42GiB"` there, or let the task declare less
+    its directory on worker `builder` grew to 21 GiB; `attempt_size` allows 20 GiB
     ran longer than its timeout of 1m30s
     printed nothing for its idle_timeout of 1m30s
     interrupted
@@ -241,7 +250,7 @@ fn causes_say_it_in_one_sentence() {
     exit code 1
     exit code 3
     exit code 255
-    ");
+    "#);
 
     let part = |said, required| Part { said, required, weight: 1, exit_code: false };
     let parts = [part(Said::Not, true), part(Said::Broken, true), part(Said::Not, false)];

@@ -168,7 +168,8 @@ fn command_answers_by_its_exit() {
         assert_eq!(answer(&record), want, "exit code {code}");
         assert!(record.duration_ms >= 1200, "the time is that of the program");
     }
-    for how in [CommandHow::Signaled(9), CommandHow::TimedOut, CommandHow::NotStarted("no such file".into())] {
+    let not_started = CommandHow::NotStarted("no such file".into());
+    for how in [CommandHow::Signaled(9), CommandHow::TimedOut, CommandHow::Outgrown, not_started] {
         let printed = r#"{"value": 1}"#;
         assert_eq!(answer(&judged(command(false), 1.0, &[ended(how.clone(), "")])), Answer::Verifier);
         assert_eq!(answer(&judged(command(true), 0.0, &[ended(how, printed)])), Answer::Verifier);

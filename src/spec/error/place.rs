@@ -42,7 +42,11 @@ impl SpecError {
                 draft("fleet::field_of_remote", format!("`{field}` means nothing on this machine"))
                     .at(at, "has no effect")
                     .at(host_at, "a local host")
-                    .help("remove it: there is no connection that could be lost, and no copy of the inputs")
+                    .help(if matches!(*field, "lease" | "reconnect") {
+                        "remove it: there is no connection that could be lost"
+                    } else {
+                        "remove it: tasks work in the workspace itself here, unless the worker has the trust `sandbox`"
+                    })
             }
             Self::Lease { at, least, most } => draft("fleet::bad_lease", format!("a lease is from {least} to {most}"))
                 .at(at, "outside of that")
@@ -57,6 +61,12 @@ impl SpecError {
             } else {
                 "write `sandbox`, `local` or `operator`"
             }),
+            Self::AttemptSize { at } => draft("fleet::bad_limit", "the directory of an attempt takes at least 1MiB")
+                .at(at, "no task fits into that")
+                .help(format!(
+                    "write more, for example {}; 20GiB unless said",
+                    assign(map, at, "attempt_size", "5GiB")
+                )),
             Self::MemoryLimit { at } => draft("fleet::bad_limit", "a memory limit is at least 1MiB")
                 .at(at, "no program starts in that")
                 .help(format!("write more, for example {}", assign(map, at, "memory", "512MiB"))),

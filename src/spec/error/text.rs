@@ -66,6 +66,7 @@ impl SpecError {
             | Self::FieldOfRemote { .. }
             | Self::Lease { .. }
             | Self::TrustOfHost { .. }
+            | Self::AttemptSize { .. }
             | Self::MemoryLimit { .. }
             | Self::Grant { .. }
             | Self::GrantForNobody { .. } => self.of_places(map),

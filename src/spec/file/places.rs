@@ -69,8 +69,10 @@ written! {
             /// For how long it is tried again when it is lost, while what may run nowhere else waits; 1m unless said,
             /// 0s for not at all. Not for a local host.
             reconnect: DurationText,
-            /// What inputs that are kept there between runs may take; 10GiB unless said. Not for a local host.
+            /// What inputs that are kept there between runs may take; 10GiB unless said. Only where tasks work on a copy.
             cache_size: SizeText,
+            /// What the directory of one attempt may take there; 20GiB unless said. Only where tasks work on a copy.
+            attempt_size: SizeText,
             /// Free; carried through to receipts.
             metadata: Free,
         }

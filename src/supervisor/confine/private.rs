@@ -1,9 +1,11 @@
 //! The folder of an attempt's own: made before it, gone after it.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::supervisor::stage::tree;
 
 /// Removed with all in it when this is dropped.
 #[derive(Debug)]
@@ -28,19 +30,15 @@ impl Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        if fs::remove_dir_all(&self.0).is_ok() {
-            return;
-        }
-        // A cache that protects itself from its user: folders without the right to write.
-        for entry in walkdir::WalkDir::new(&self.0).into_iter().flatten().filter(|entry| entry.file_type().is_dir()) {
-            let _ = fs::set_permissions(entry.path(), Permissions::from_mode(0o700));
-        }
-        let _ = fs::remove_dir_all(&self.0);
+        tree::remove(&self.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

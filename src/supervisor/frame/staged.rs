@@ -20,6 +20,9 @@ pub struct Place {
     pub lease_ms: u64,
     /// What kept files may take.
     pub cache_bytes: u64,
+    /// What the folder of an attempt may take; 0 is no bound.
+    #[serde(default)]
+    pub attempt_bytes: u64,
 }
 
 /// What a host says of itself.
@@ -82,6 +85,15 @@ pub struct Collected {
     /// The set could not be looked through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Bytes that were removed on a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub kept_files: u64,
+    /// What supervisors have left that died.
+    pub dead_runs: u64,
+    pub programs: u64,
 }
 
 /// Most digests of one frame.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{ExitLog, Server};
 use crate::supervisor::frame::{
-    self, Env, Exited, Facts, FrameError, Hello, Kind, NotStarted, NotStartedCause, Spawn, Wanted,
+    self, EndedBy, Env, Exited, Facts, FrameError, Hello, Kind, NotStarted, NotStartedCause, Spawn, Wanted,
 };
 use crate::supervisor::stage::place::Place;
 use crate::supervisor::stage::{Next, Stages};
@@ -116,6 +116,8 @@ impl Server {
                 Err(NotStarted { cause, error }) => self.refuse(number, cause, error),
             },
             Next::Refuse(number, NotStarted { cause, error }) => self.refuse(number, cause, error),
+            // At once: whoever has filled a disk has no use for a grace but to fill more of it.
+            Next::Outgrown(number, bytes) => self.stop(number, EndedBy::Size { bytes }, 0),
             Next::Exited(number, exited) => self.put(Kind::Exited, number, &exited),
         }
     }
@@ -139,10 +141,10 @@ impl Server {
         Ok(spawn)
     }
 
-    /// Whether an exit is told later, when what the attempt made is known.
+    /// Whether an exit is told later, when it is known what the attempt made and what its folder takes.
     pub(super) fn collects(&mut self, number: u32, exited: &Exited) -> bool {
-        let Some(collect) = self.collects.remove(&number) else { return false };
-        self.stages.as_mut().is_some_and(|stages| stages.ended(number, Some(&collect), exited))
+        let collect = self.collects.remove(&number);
+        self.stages.as_mut().is_some_and(|stages| stages.ended(number, collect.as_ref(), exited))
     }
 
     /// Takes in what was carried, and sends on what is on its way.
@@ -150,6 +152,9 @@ impl Server {
         let Some(stages) = &mut self.stages else { return };
         let before = self.outbox.backlog();
         let next = stages.carried(&mut self.outbox);
+        if !self.clock.suspended() {
+            stages.look();
+        }
         stages.pump(&mut self.outbox);
         if self.outbox.backlog() != before {
             self.held_since_ms = None;

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::Cache;
+use super::{bound, tree};
 use crate::digest::Digest;
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 use crate::store::copy::{self, CopyError};
@@ -158,6 +160,8 @@ pub(super) struct Found {
     pub(super) sets: Vec<Collected>,
     /// Where the bytes of each digest are, in the copy, and the file's mark when they were hashed.
     pub(super) places: BTreeMap<Digest, (Box<str>, Mark)>,
+    /// What its folder takes, when that is too much; then nothing else was looked for.
+    pub(super) over: Option<u64>,
 }
 
 /// A file that was not written to since has the same.
@@ -179,6 +183,14 @@ impl Mark {
             modified: (about.mtime(), about.mtime_nsec()),
             changed: (about.ctime(), about.ctime_nsec()),
         }
+    }
+}
+
+/// Looks what an attempt's folder takes now that it is over, and then for what it made.
+pub(super) fn look_through(dir: &Path, wanted: Option<&Collect>, max: u64) -> Found {
+    match bound::over(dir, max, &AtomicBool::new(false)) {
+        None => wanted.map(|wanted| collect(dir, wanted)).unwrap_or_default(),
+        over => Found { over, ..Found::default() },
     }
 }
 
@@ -257,21 +269,6 @@ pub(super) fn remove(dir: &Path, cas: &Path, places: &BTreeMap<Digest, (Box<str>
             }
         }
     }
-    remove_all(dir);
+    tree::remove(dir);
     kept
-}
-
-/// Removes a folder whatever modes its attempt has left in it.
-pub(super) fn remove_all(dir: &Path) {
-    if fs::remove_dir_all(dir).is_ok() || !dir.exists() {
-        return;
-    }
-    let mut folders: Vec<PathBuf> = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let _ = fs::set_permissions(&folder, Permissions::from_mode(0o700));
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        folders.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-    }
-    // What is still there then is told by `fleet workers check`.
-    let _ = fs::remove_dir_all(dir);
 }

@@ -1,9 +1,10 @@
 //! Attempts that work on a copy, on a host whose files are not the run's: what each starts from is kept here by digest,
 //! laid out in a folder of its own, and what it makes is sent back.
-//! `place` where all of it is · `cache` the kept files · `lay` a copy's folder · `porter` the threads that carry ·
-//! `piece` bytes on the connection. An attempt goes listing → lacking → laying → laid, its process runs, then
+//! `place` where all of it is · `cache` the kept files · `lay` a copy's folder · `bound` what an attempt's folder may take,
+//! `tree` what it takes · `porter` the threads that carry · `piece` bytes on the connection. An attempt goes listing → lacking → laying → laid, its process runs, then
 //! collecting → collected, until it is released.
 
+mod bound;
 mod cache;
 mod lay;
 pub(crate) mod piece;
@@ -11,6 +12,7 @@ pub(super) mod place;
 mod porter;
 #[cfg(test)]
 mod tests;
+pub(super) mod tree;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
@@ -20,16 +22,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{
-    self, Collect, DIGESTS_MAX, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
+    self, Collect, DIGESTS_MAX, EndedBy, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
 };
+use super::sys;
 use super::wire::Outbox;
 use crate::digest::Digest;
 use crate::protocol::receipt::{EntryKind, OutputRef};
 use crate::store::{Root, aged};
+use bound::{Bound, LOOK_EVERY_MS};
 use cache::{Cache, Received};
 use lay::{COPY, Found, LayError, Mark, SCRATCH};
 use piece::{PIECE_BYTES, Piece, Squeeze};
 use place::Place;
+pub(crate) use place::clean;
 use porter::{Carried, Porter};
 
 /// Bytes that may wait for the engine before no more of a file is read.
@@ -50,6 +55,8 @@ pub(super) enum Next {
     Spawn(u32, Spawn),
     Refuse(u32, NotStarted),
     Exited(u32, Exited),
+    /// Its folder takes so much, which is too much.
+    Outgrown(u32, u64),
 }
 
 #[derive(Debug)]
@@ -60,6 +67,7 @@ pub(super) struct Stages {
     /// Digests that the engine was asked for, and the attempts that wait for them.
     wanted: HashMap<Digest, Vec<u32>>,
     outgoing: VecDeque<Outgoing>,
+    bound: Bound,
     porter: Porter,
     /// Bytes that came to the kept files since these were last made to fit their bound.
     fresh: u64,
@@ -118,16 +126,25 @@ impl Stages {
         let (cas, max, root) = (place.cas(), place.cache_bytes, place.root().to_owned());
         let mut porter = Porter::new(wake);
         porter.put(0, move || {
-            Place::remove_dead(&root);
-            let _ = aged::trim(&cas, max);
             // Who wants nothing kept wants no programs kept either.
             if max == 0 {
-                Place::remove_other_programs(&root);
+                return Carried::Cleaned(Place::remove_everything(&root));
             }
+            Place::remove_dead(&root);
+            let _ = aged::trim(&cas, max);
             Carried::Trimmed
         })?;
-        let (attempts, wanted) = (BTreeMap::new(), HashMap::new());
-        Ok(Self { place, cache, attempts, wanted, outgoing: VecDeque::new(), porter, fresh: 0, trimming: true })
+        Ok(Self {
+            bound: Bound::new(place.attempt_bytes),
+            place,
+            cache,
+            attempts: BTreeMap::new(),
+            wanted: HashMap::new(),
+            outgoing: VecDeque::new(),
+            porter,
+            fresh: 0,
+            trimming: true,
+        })
     }
 
     fn dir(&self, number: u32) -> PathBuf {
@@ -236,7 +253,10 @@ impl Stages {
         staged.discard |= spawn.staged.as_ref().is_some_and(|staged| staged.discard);
         match &staged.phase {
             Phase::Laid => match self::placed(&dir, spawn) {
-                Ok(spawn) => Some(Next::Spawn(number, spawn)),
+                Ok(spawn) => {
+                    self.bound.begin(number, sys::monotonic_ms());
+                    Some(Next::Spawn(number, spawn))
+                }
                 Err(error) => refused(format!("its scratch directory cannot be made: {error}")),
             },
             Phase::Failed(error) => Some(Next::Refuse(number, error.clone())),
@@ -273,6 +293,7 @@ impl Stages {
     /// Nobody wants anything of an attempt any more.
     pub(super) fn release(&mut self, number: u32) {
         let (dir, cas) = (self.dir(number), self.place.cas());
+        self.bound.end(number);
         let Some(staged) = self.attempts.get_mut(&number) else { return };
         if matches!(staged.phase, Phase::Laying | Phase::Collecting(_) | Phase::Leaving) {
             // A thread works in it; the engine does not ask for this, and what is left is removed when we leave.
@@ -286,17 +307,41 @@ impl Stages {
 
     // ── What happens here ────────────────────────────────────────────────
 
-    /// Whether the exit of an attempt's process has to wait until what it made was looked for.
+    /// Whether the exit of an attempt's process has to wait until its folder was looked at: for what it takes, and for
+    /// what was made there.
     pub(super) fn ended(&mut self, number: u32, collect: Option<&Collect>, exited: &Exited) -> bool {
-        let dir = self.dir(number);
-        let (Some(staged), Some(collect)) = (self.attempts.get_mut(&number), collect.cloned()) else { return false };
-        if self.porter.put(number, move || Carried::Collected(Box::new(lay::collect(&dir, &collect)))).is_err() {
+        let (dir, max) = (self.dir(number), self.place.attempt_bytes);
+        self.bound.end(number);
+        let Some(staged) = self.attempts.get_mut(&number) else { return false };
+        // What is short and leaves nothing is gone before anybody could look.
+        if collect.is_none() && (max == 0 || exited.wall_ms < LOOK_EVERY_MS) {
+            return false;
+        }
+        let collect = collect.cloned();
+        let look = move || Carried::Collected(Box::new(lay::look_through(&dir, collect.as_ref(), max)));
+        if self.porter.put(number, look).is_err() {
             return false;
         }
         // Of what a failure made, much may be cut short, and nobody will start from it.
         staged.discard |= exited.code != Some(0);
         staged.phase = Phase::Collecting(Box::new(exited.clone()));
         true
+    }
+
+    /// When an attempt's folder is to be looked at while it runs.
+    pub(super) fn next_look_ms(&self) -> Option<u64> {
+        self.bound.next_ms()
+    }
+
+    /// Has it looked at, if that is due.
+    pub(super) fn look(&mut self) {
+        let max = self.place.attempt_bytes;
+        let Some((number, given_up)) = self.bound.take_due(sys::monotonic_ms()) else { return };
+        let dir = self.dir(number);
+        if self.porter.put(number, move || Carried::Looked(bound::look(&dir, max, &given_up))).is_err() {
+            // Without a thread for it, it is tried again.
+            self.bound.looked(number, &bound::Look::default(), sys::monotonic_ms());
+        }
     }
 
     /// Takes in what the porters did.
@@ -306,6 +351,14 @@ impl Stages {
             match carried {
                 Carried::Removed(kept) => self.fresh += kept,
                 Carried::Trimmed => self.trimming = false,
+                Carried::Cleaned(removed) => {
+                    self.trimming = false;
+                    put(out, Kind::Removed, 0, &removed);
+                }
+                Carried::Looked(look) => {
+                    let over = self.bound.looked(number, &look, sys::monotonic_ms());
+                    next.extend(over.map(|bytes| Next::Outgrown(number, bytes)));
+                }
                 Carried::Laid(result) => next.extend(self.laid(number, result, out)),
                 Carried::Collected(found) => next.extend(self.collected(number, *found, out)),
             }
@@ -349,7 +402,7 @@ impl Stages {
         staged.phase = Phase::Laying;
         if staged.again > 0 {
             // A damaged file was found half way.
-            lay::remove_all(&dir);
+            tree::remove(&dir);
         }
         let bytes: u64 = staged.entries.iter().map(|entry| entry.size_bytes).sum();
         if staged.entries.len() <= FILES_AT_ONCE && bytes <= BYTES_AT_ONCE {
@@ -402,11 +455,20 @@ impl Stages {
 
     fn collected(&mut self, number: u32, found: Found, out: &mut Outbox) -> Option<Next> {
         let staged = self.attempts.get_mut(&number)?;
-        let Phase::Collecting(exited) = std::mem::replace(&mut staged.phase, Phase::Laid) else {
+        let Phase::Collecting(mut exited) = std::mem::replace(&mut staged.phase, Phase::Laid) else {
             self.release(number);
             return None;
         };
-        staged.places = found.places;
+        if let Some(over) = found.over {
+            exited.ended_by = match exited.ended_by {
+                None => Some(EndedBy::Size { bytes: over }),
+                // It has gone on until it was ended.
+                Some(EndedBy::Size { bytes }) => Some(EndedBy::Size { bytes: bytes.max(over) }),
+                other => other,
+            };
+        }
+        // A scorer in the same folder collects nothing.
+        staged.places.extend(found.places);
         for mut set in found.sets {
             let entries = std::mem::take(&mut set.entries);
             for some in frame::chunks(&entries) {

@@ -7,16 +7,21 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::lay::{private_folder, remove_all};
-use crate::supervisor::{frame, program, say, sweep};
+use super::lay::private_folder;
+use super::tree;
+use crate::store::aged;
+use crate::supervisor::frame::{self, Removed};
+use crate::supervisor::{program, say, sweep};
 
 /// How long a supervisor waits for the one before it in the same run to be gone; less than the usual lease, in which the
 /// engine waits for us.
 const GONE_MAX: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const RUNS: &str = "runs";
+const CAS: &str = "cas";
 const LOCK: &str = "lock";
 /// Begins the name of what is no run any more and is being removed.
 const DEAD: &str = ".dead-";
@@ -26,6 +31,7 @@ pub(in crate::supervisor) struct Place {
     root: PathBuf,
     run: PathBuf,
     pub(super) cache_bytes: u64,
+    pub(super) attempt_bytes: u64,
     /// Held for as long as this process lives.
     _lock: File,
 }
@@ -46,36 +52,38 @@ impl Place {
         for left in sweep::state(&run, &[run.join("exits.log")]).ended {
             say(format_args!("fleet supervisor: ended what was left of an earlier one: {left}"));
         }
-        remove_all(&run.join("attempts"));
+        tree::remove(&run.join("attempts"));
         private_folder(&run.join("attempts"))?;
-        Ok(Self { root, run, cache_bytes: wanted.cache_bytes, _lock: lock })
+        let frame::Place { cache_bytes, attempt_bytes, .. } = *wanted;
+        Ok(Self { root, run, cache_bytes, attempt_bytes, _lock: lock })
     }
 
     /// Removes everything of this run; for when no process lives any more.
     pub(super) fn leave(&self) {
         // What cannot be put aside is left to the next one.
         if let Ok(aside) = put_aside(&self.run) {
-            remove_all(&aside);
+            tree::remove(&aside);
         }
     }
 
     /// Removes what dead supervisors have left, which can be a lot of files.
     pub(super) fn remove_dead(root: &Path) {
-        for entry in fs::read_dir(root.join(RUNS)).into_iter().flatten().flatten() {
-            if is_dead(&entry.path()) {
-                remove_all(&entry.path());
-            }
+        for run in dead(root) {
+            tree::remove(&run);
         }
     }
 
-    /// Removes the programs of ours that are not the one that runs.
-    pub(super) fn remove_other_programs(root: &Path) {
+    /// The same where nothing is to be kept: no files, and no programs of ours but the one that runs. Says what went.
+    pub(super) fn remove_everything(root: &Path) -> Removed {
+        let mut removed = Removed { dead_runs: dead(root).map(sized).sum(), ..Removed::default() };
+        Self::remove_dead(root);
+        (removed.kept_files, _) = aged::trim(&root.join(CAS), 0);
         let ours = program::again().ok().and_then(|words| Path::new(words.last()?).parent().map(Path::to_owned));
-        for entry in fs::read_dir(root.join("bin")).into_iter().flatten().flatten() {
-            if ours.as_deref() != Some(&*entry.path()) {
-                remove_all(&entry.path());
-            }
+        for program in below(&root.join("bin")).filter(|program| ours.as_ref() != Some(program)) {
+            removed.programs += sized(program.clone());
+            tree::remove(&program);
         }
+        removed
     }
 
     pub(in crate::supervisor) fn root(&self) -> &Path {
@@ -92,7 +100,7 @@ impl Place {
     }
 
     pub(super) fn cas(&self) -> PathBuf {
-        self.root.join("cas")
+        self.root.join(CAS)
     }
 
     pub(super) fn attempts(&self) -> PathBuf {
@@ -101,6 +109,22 @@ impl Place {
 
     pub(super) fn attempt(&self, number: u32) -> PathBuf {
         self.attempts().join(number.to_string())
+    }
+}
+
+/// Removes a place in which no supervisor serves any more. Says what went.
+///
+/// # Errors
+/// When something of it stays.
+pub(crate) fn clean(root: &Path) -> io::Result<Removed> {
+    let dead_runs = below(&root.join(RUNS)).map(sized).sum();
+    let (kept_files, _) = aged::trim(&root.join(CAS), 0);
+    tree::remove(root);
+    let stays = root.try_exists()?;
+    if stays {
+        Err(io::Error::other("something in it cannot be removed"))
+    } else {
+        Ok(Removed { kept_files, dead_runs, programs: 0 })
     }
 }
 
@@ -143,14 +167,27 @@ fn put_aside(run: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
+fn below(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// What was put aside.
+fn dead(root: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    below(&root.join(RUNS)).filter(|run| is_dead(run))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for iterators of paths")]
+fn sized(path: PathBuf) -> u64 {
+    tree::taken(&path, &AtomicBool::new(false))
+}
+
 fn is_dead(run: &Path) -> bool {
     run.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(DEAD.as_bytes()))
 }
 
 /// Ends what supervisors of other runs have left that are dead, and puts their folders aside.
 fn sweep_dead(runs: &Path, mine: &Path) {
-    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
-        let run = entry.path();
+    for run in below(runs) {
         if run == mine || is_dead(&run) {
             continue;
         }
@@ -211,7 +248,8 @@ mod tests {
     use super::*;
 
     fn wanted(root: &Path) -> frame::Place {
-        frame::Place { root: root.to_string_lossy().into_owned(), worker: "w".to_owned(), lease_ms: 0, cache_bytes: 0 }
+        let (root, worker) = (root.to_string_lossy().into_owned(), "w".to_owned());
+        frame::Place { root, worker, lease_ms: 0, cache_bytes: 0, attempt_bytes: 0 }
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::bound::Look;
 use super::lay::{Found, LayError};
+use crate::supervisor::frame::Removed;
 
 /// More of them wait for the same disk.
 const THREADS_MAX: usize = 4;
@@ -20,6 +22,10 @@ pub(super) enum Carried {
     /// The folder of an attempt is gone; so many bytes of it are kept.
     Removed(u64),
     Trimmed,
+    /// Nothing is kept.
+    Cleaned(Removed),
+    /// At a folder in which a process runs.
+    Looked(Look),
 }
 
 type Work = Box<dyn FnOnce() -> Carried + Send>;

@@ -3,8 +3,13 @@
 use super::*;
 
 fn stages(dir: &Path, cache_bytes: u64) -> Stages {
-    let wanted =
-        frame::Place { root: dir.to_string_lossy().into_owned(), worker: "w".to_owned(), lease_ms: 0, cache_bytes };
+    let wanted = frame::Place {
+        root: dir.to_string_lossy().into_owned(),
+        worker: "w".to_owned(),
+        lease_ms: 0,
+        cache_bytes,
+        attempt_bytes: 1 << 20,
+    };
     Stages::open(Place::open(&wanted, "run").unwrap(), crate::supervisor::sys::event().unwrap()).unwrap()
 }
 
@@ -129,4 +134,29 @@ fn what_comes_broken_is_asked_for_again_by_all_that_wait_for_it() {
     assert_eq!(asked(&mut out), 0);
     let Phase::Failed(failed) = &stages.attempts[&3].phase else { panic!("{:?}", stages.attempts[&3].phase) };
     assert_eq!(failed.error, "`g` could not be staged: it was changed while it was sent");
+}
+
+#[test]
+fn what_an_attempt_made_before_a_scorer_ran_is_not_forgotten() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    wait_for(&mut stages, &mut out);
+    stages.stage(1, Stage { entries: Vec::new(), end: true }, &mut out);
+    std::fs::write(stages.dir(1).join(COPY).join("made"), "made").unwrap();
+    let collect = Collect { outputs: vec!["made".to_owned()], files: Vec::new() };
+    let long = Exited { wall_ms: LOOK_EVERY_MS, ..Exited::default() };
+    let mut ends = |collect: Option<&Collect>| {
+        assert!(stages.ended(1, collect, &long));
+        while !stages.porter.is_idle() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            for next in stages.carried(&mut out) {
+                assert!(matches!(next, Next::Exited(1, Exited { ended_by: None, .. })), "{next:?}");
+            }
+        }
+        stages.attempts[&1].places.len()
+    };
+    assert_eq!((ends(Some(&collect)), ends(None)), (1, 1));
+    let short = Exited { wall_ms: LOOK_EVERY_MS - 1, ..Exited::default() };
+    assert!(!stages.ended(1, None, &short), "nobody waits for a look that finds nothing");
 }

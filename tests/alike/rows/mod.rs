@@ -1,8 +1,10 @@
 //! The behaviours, in the order of the table. `exits` how a process ends and what that comes to · `output` what it prints ·
 //! `times` its limits, and how a person ends a run · `given` what it finds: words, environment, folder, input · `process`
-//! what it is as a process, and what it leaves · `files` what it reads, `made` what it makes · `judging` scorers, attempts
-//! and receipts · `secrets` who gets one and where none is · `sandbox` what only a sandbox does · `disturbed` hosts that are not as they should be.
+//! what it is as a process, and what it leaves · `files` what it reads, `made` what it makes · `bounds` how much that may
+//! be · `judging` scorers, attempts and receipts · `secrets` who gets one and where none is · `sandbox` what only a sandbox
+//! does · `disturbed` hosts that are not as they should be.
 
+mod bounds;
 mod disturbed;
 mod exits;
 mod files;
@@ -31,6 +33,7 @@ pub(crate) fn all() -> Vec<Behaviour> {
         process::ROWS,
         files::ROWS,
         made::ROWS,
+        bounds::ROWS,
         judging::ROWS,
         secrets::ROWS,
         sandbox::ROWS,

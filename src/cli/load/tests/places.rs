@@ -84,6 +84,7 @@ fn the_workers_for_programs() {
       "lease": null,
       "reconnect": null,
       "cache_size": null,
+      "attempt_size": null,
       "metadata": {}
     },
     {
@@ -120,6 +121,7 @@ fn the_workers_for_programs() {
       "lease": "45s",
       "reconnect": "1m",
       "cache_size": 10737418240,
+      "attempt_size": 21474836480,
       "metadata": {}
     },
     {
@@ -143,6 +145,7 @@ fn the_workers_for_programs() {
       "lease": "30s",
       "reconnect": "1m",
       "cache_size": 10737418240,
+      "attempt_size": 21474836480,
       "metadata": {}
     }
   ]
@@ -171,6 +174,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "lease": "null default",
           "reconnect": "null default",
           "cache_size": "null default",
+          "attempt_size": "null default",
           "metadata": "{} default"
         },
         "builder": {
@@ -184,6 +188,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "lease": "\"45s\" file fleet.toml:19:1",
           "reconnect": "\"1m\" default",
           "cache_size": "10737418240 default",
+          "attempt_size": "21474836480 default",
           "metadata": "{} default"
         },
         "box": {
@@ -197,6 +202,7 @@ fn the_plan_for_programs_has_every_value_of_them_and_its_origin() {
           "lease": "\"30s\" default",
           "reconnect": "\"1m\" default",
           "cache_size": "10737418240 default",
+          "attempt_size": "21474836480 default",
           "metadata": "{} default"
         }
       },

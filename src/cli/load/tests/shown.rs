@@ -164,6 +164,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "lease": "null default",
           "reconnect": "null default",
           "cache_size": "null default",
+          "attempt_size": "null default",
           "metadata": "{} default"
         },
         "there": {
@@ -177,6 +178,7 @@ fn the_plan_for_programs_has_every_value_and_its_origin() {
           "lease": "null default",
           "reconnect": "null default",
           "cache_size": "null default",
+          "attempt_size": "null default",
           "metadata": "{} default"
         }
       },

@@ -1,0 +1,133 @@
+//! The `args` of a worker, flag by flag: which of them ours say already, and which mean something to the containers
+//! that only bring the supervisor into a volume.
+
+use crate::spec::container::FLAGS;
+
+/// What says where a container's files and network are, which are ours to say for one that brings the supervisor.
+const OF_TASKS: [&str; 13] = [
+    "network",
+    "net",
+    "publish",
+    "publish-all",
+    "add-host",
+    "dns",
+    "volume",
+    "volumes-from",
+    "mount",
+    "tmpfs",
+    "hostname",
+    "env",
+    "env-file",
+];
+/// Where a supervisor finds room that finds none elsewhere.
+const TEMPORARY: &str = "/tmp";
+
+/// One flag, or several of a letter in one word.
+#[derive(Debug, PartialEq, Eq)]
+struct Arg<'a> {
+    /// Without dashes; of known flags the first of its long names.
+    names: Vec<&'a str>,
+    value: &'a str,
+    words: &'a [String],
+}
+
+/// The words were held against the same table when the file was read.
+fn split(args: &[String]) -> Vec<Arg<'_>> {
+    let mut all = Vec::new();
+    let mut rest = args;
+    while let Some(first) = rest.first() {
+        let (names, mut value, wants_next) = match first.strip_prefix("--") {
+            Some(long) => of_long(long),
+            None => of_shorts(first.trim_start_matches('-')),
+        };
+        let count = if wants_next && rest.len() > 1 { 2 } else { 1 };
+        if count == 2 {
+            value = &rest[1];
+        }
+        all.push(Arg { names, value, words: &rest[..count] });
+        rest = &rest[count..];
+    }
+    all
+}
+
+/// Its names, its value, and whether that is the next word.
+fn of_long(long: &str) -> (Vec<&str>, &str, bool) {
+    let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+    let flag = FLAGS.iter().find(|flag| flag.long.contains(&name));
+    let takes_next = value.is_none() && flag.is_some_and(|flag| flag.takes_value);
+    (vec![flag.map_or(name, |flag| flag.long[0])], value.unwrap_or(""), takes_next)
+}
+
+fn of_shorts(shorts: &str) -> (Vec<&str>, &str, bool) {
+    let mut names = Vec::new();
+    for (at, short) in shorts.char_indices() {
+        let Some(flag) = FLAGS.iter().find(|flag| flag.short == Some(short)) else { break };
+        names.push(flag.long[0]);
+        if flag.takes_value {
+            let rest = &shorts[at + short.len_utf8()..];
+            return (names, rest.strip_prefix('=').unwrap_or(rest), rest.is_empty());
+        }
+    }
+    (names, "", false)
+}
+
+/// Those that are not said by ours already. That there is no network, said twice, an engine does not take.
+pub(super) fn beside(ours_say_no_network: bool, args: &[String]) -> Vec<String> {
+    let is_said = |arg: &Arg<'_>| ours_say_no_network && arg.names.contains(&"network") && arg.value == "none";
+    split(args).iter().filter(|arg| !is_said(arg)).flat_map(|arg| arg.words).cloned().collect()
+}
+
+/// Whether what is in the image cannot be written to, and nothing else is where a supervisor looks for room.
+pub(super) fn leave_no_room(args: &[String]) -> bool {
+    let all = split(args);
+    let is_read_only = all.iter().any(|arg| arg.names.contains(&"read-only") && arg.value != "false");
+    let is_mounted = |arg: &Arg<'_>| {
+        let mounts = ["tmpfs", "volume", "mount"].iter().any(|name| arg.names.contains(name));
+        mounts && arg.value.split([':', ',', '=']).any(|part| part == TEMPORARY)
+    };
+    is_read_only && !all.iter().any(is_mounted)
+}
+
+/// Those that decide whether and how a program of an image starts.
+pub(super) fn of_programs(args: &[String]) -> Vec<String> {
+    let all = split(args);
+    let wanted = all.iter().filter(|arg| !arg.names.iter().any(|name| OF_TASKS.contains(name)));
+    wanted.flat_map(|arg| arg.words).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_is_of_programs_stays() {
+        let args = words("--runtime=runsc -v ./a:/a --ulimit nofile=9 -m512m --net none -qP --unknown=x --init -e A=b");
+        assert_eq!(of_programs(&args), words("--runtime=runsc --ulimit nofile=9 -m512m --unknown=x --init"));
+    }
+
+    #[test]
+    fn no_network_is_said_once() {
+        for args in ["--network=none", "--network none", "--net none", "--net=none"] {
+            assert_eq!(beside(true, &words(&format!("--init {args} -m 1g"))), words("--init -m 1g"), "{args}");
+            assert_eq!(beside(false, &words(args)), words(args));
+        }
+        for args in ["", "--network=some", "--hostname none", "--init"] {
+            assert_eq!(beside(true, &words(args)), words(args));
+        }
+    }
+
+    #[test]
+    fn read_only_leaves_no_room_unless_something_is_mounted() {
+        assert!(leave_no_room(&words("--read-only")));
+        assert!(leave_no_room(&words("--read-only=true --tmpfs /run")));
+        for args in
+            ["", "--read-only=false", "--read-only --tmpfs /tmp:exec", "--read-only --mount type=tmpfs,target=/tmp"]
+        {
+            assert!(!leave_no_room(&words(args)), "{args}");
+        }
+    }
+}

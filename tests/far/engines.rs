@@ -1,0 +1,127 @@
+//! Command lines of containers: what they are given, and what they say.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::hosts::containers::{Containers, Engine};
+use super::{fleet, hosts, program, shown};
+
+/// A workspace with a worker in a container.
+struct Contained {
+    containers: &'static Containers,
+    dir: TempDir,
+}
+
+impl Contained {
+    fn new(engine: Engine, trust: &str, args: &str) -> Option<Self> {
+        let containers = hosts::or_left_out(engine.shared())?;
+        let dir = TempDir::new().unwrap();
+        let host = containers.host().replace(" }", &format!(", args = [{args}] }}"));
+        let file = format!(
+            "version = 1\nname = \"x\"\n[workers.w]\ntrust = \"{trust}\"\nhost = {host}\n[tasks.t]\nsh = \"echo ran\"\n"
+        );
+        fs::write(dir.path().join("fleet.toml"), file).unwrap();
+        Some(Self { containers, dir })
+    }
+
+    fn run(&self) -> Output {
+        let mut fleet = fleet(self.dir.path(), Path::new("/nowhere"), &["run"]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        fleet.envs(self.containers.variables(&path)).output().unwrap()
+    }
+
+    #[track_caller]
+    fn passes(&self) {
+        let output = self.run();
+        assert!(output.status.success(), "{}", shown(&output));
+    }
+
+    /// The volumes of ours.
+    fn volumes(&self) -> String {
+        let listed = Command::output(self.containers.command().args(["volume", "ls", "--quiet"])).unwrap();
+        String::from_utf8_lossy(&listed.stdout).into_owned()
+    }
+}
+
+const BOTH: [Engine; 2] = [Engine::Docker, Engine::Podman];
+
+#[test]
+fn no_network_may_be_said_twice() {
+    for engine in BOTH {
+        if let Some(contained) = Contained::new(engine, "sandbox", r#""--network=none""#) {
+            contained.passes();
+        }
+    }
+}
+
+#[test]
+fn an_image_that_is_only_read_has_room_for_a_task() {
+    for engine in BOTH {
+        if let Some(contained) = Contained::new(engine, "sandbox", r#""--read-only""#) {
+            contained.passes();
+        }
+    }
+}
+
+#[test]
+fn one_that_has_no_room_says_so() {
+    let args = r#""--read-only", "--read-only-tmpfs=false""#;
+    let Some(contained) = Contained::new(Engine::Podman, "operator", args) else { return };
+    let said = shown(&contained.run());
+    assert!(said.contains("it cannot serve: ") && said.contains("cannot be used"), "{said}");
+    assert!(!said.contains("stages nothing"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_filled_is_not_left() {
+    for engine in BOTH {
+        // The first of the process has no volume of ours yet, unless another test was first.
+        let Some(contained) = Contained::new(engine, "operator", r#""--runtime=nosuch""#) else { continue };
+        let before = contained.volumes();
+        let output = contained.run();
+        assert!(!output.status.success(), "{}", shown(&output));
+        assert_eq!(contained.volumes(), before, "{}", shown(&output));
+    }
+}
+
+/// A fleet of one container, and an engine that does as this script says; what it is told is noted.
+fn told(script: &str) -> (String, String) {
+    let (dir, bin) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let host = r#"{ kind = "docker", image = "some:tag", args = ["--ulimit", "nofile=64"] }"#;
+    let file = format!("version = 1\nname = \"x\"\n[workers.w]\nhost = {host}\n[tasks.t]\nrun = \"true\"\n");
+    fs::write(dir.path().join("fleet.toml"), file).unwrap();
+    program(bin.path(), "docker", &format!("echo \"$*\" >> \"$(dirname \"$0\")/told\"\n{script}"));
+    let output = fleet(dir.path(), bin.path(), &["run"]).output().unwrap();
+    (shown(&output), fs::read_to_string(bin.path().join("told")).unwrap())
+}
+
+#[test]
+fn an_engine_that_is_off_is_not_asked_for_images() {
+    let off = "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?";
+    let (said, told) = told(&format!("echo '{off}' >&2; exit 1"));
+    assert!(said.contains(&format!("docker: it does not answer: {off}")), "{said}");
+    assert!(!told.contains("pull"), "{told}");
+}
+
+#[test]
+fn an_image_that_is_missing_is_pulled() {
+    let (said, told) = told("echo 'Error response from daemon: No such image: some:tag' >&2; exit 1");
+    assert!(said.contains("docker: the image `some:tag` is not there: "), "{said}");
+    assert!(told.contains("pull --quiet -- some:tag"), "{told}");
+}
+
+#[test]
+fn a_supervisor_is_tried_as_tasks_will_be_started() {
+    let script = "case \"$1 $2\" in 'volume inspect') exit 1;; 'image inspect') echo sha256:1;; esac";
+    let (_, told) = told(script);
+    for (what, begin) in [("fills", "create --name fleet-fill-"), ("tries", "run --rm --network none")] {
+        let line = told.lines().find(|line| line.starts_with(begin));
+        let line = line.unwrap_or_else(|| panic!("nobody {what} it: {told}"));
+        assert!(line.contains("--ulimit nofile=64 --entrypoint"), "{line}");
+    }
+    let taken_back = told.lines().rfind(|line| line.starts_with("volume rm fleet-"));
+    assert!(taken_back.is_some_and(|line| !line.contains("-whole")), "{told}");
+}
