@@ -20,7 +20,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// A worker that is away, or was until a moment ago.
 #[derive(Debug)]
 pub(super) struct Away {
+    /// Why it was lost, and in the end why it was not reached again.
     why: String,
+    last: Option<String>,
     since: Millis,
     tries: u32,
     step: Step,
@@ -41,6 +43,10 @@ impl Away {
     /// Why nothing is placed there.
     pub(super) fn why(&self) -> Option<&str> {
         (!matches!(self.step, Step::Back(_))).then_some(&self.why)
+    }
+
+    fn told(&self) -> String {
+        self.last.as_ref().map_or_else(|| self.why.clone(), |last| format!("{}; and then: {last}", self.why))
     }
 
     /// Whether there is no lane to it, not even one that is being made.
@@ -72,7 +78,7 @@ impl Engine<'_> {
     pub(super) fn gone(&mut self, worker: WorkerId, loss: &Loss, attempts: &[u32]) {
         let Loss { why, was_reached, is_final } = loss;
         let was_away = self.reach[worker].away.is_some();
-        if *is_final || !self.parts_with(worker, why) {
+        if *is_final || !self.parts_with(worker, Some(why)) {
             self.reach_lost(worker, why);
             return self.lanes_lost(attempts, why);
         }
@@ -87,8 +93,9 @@ impl Engine<'_> {
         }
     }
 
-    /// `false` when it is not to be tried any more.
-    fn parts_with(&mut self, worker: WorkerId, why: &str) -> bool {
+    /// Waits until the next try, because it was lost for this reason, or else because a try has failed. `false` when it is
+    /// not to be tried any more.
+    fn parts_with(&mut self, worker: WorkerId, why: Option<&str>) -> bool {
         let (now, limit) = (self.now, self.view.fleet.workers[worker].reconnect);
         let reach = &mut self.reach[worker];
         if reach.lost.is_some() {
@@ -101,10 +108,10 @@ impl Engine<'_> {
         let before = before.filter(|away| !stood(away));
         let (since, tries) = before.as_ref().map_or((now, 0), |away| (away.since, away.tries));
         let at = now.after(PAUSE_MAX.min(PAUSE_FIRST * 2_u32.saturating_pow(tries)));
-        let waiting = before.map(|away| away.waiting).unwrap_or_default();
+        let (before, last, waiting) = before.map(|away| (away.why, away.last, away.waiting)).unwrap_or_default();
+        let (why, last) = why.map_or((before, last), |why| (why.to_owned(), None));
         let goes_on = at <= since.after(limit);
-        let step = Step::Pause(at);
-        reach.away = Some(Away { why: why.to_owned(), since, tries: tries + 1, step, waiting });
+        reach.away = Some(Away { why, last, since, tries: tries + 1, step: Step::Pause(at), waiting });
         if goes_on {
             self.tell(Input::WorkerAway(worker));
         }
@@ -147,16 +154,14 @@ impl Engine<'_> {
 
     /// A try came to nothing; these had waited for it.
     pub(super) fn try_failed(&mut self, worker: WorkerId, loss: &Loss, waiting: Vec<(u32, Spawn)>) {
-        if let Some(away) = &mut self.reach[worker].away {
-            away.waiting = waiting;
-        }
-        let limit = written(self.view.fleet.workers[worker].reconnect);
-        let first = self.reach[worker].away.as_ref().map_or("", |away| &away.why);
-        let first = first.split("; and then: ").next().unwrap_or_default();
-        let why = format!("{first}; and then: {}", loss.why);
+        let Some(away) = &mut self.reach[worker].away else { return };
+        away.waiting = waiting;
+        away.last = Some(loss.why.clone());
+        let why = away.told();
         if loss.is_final {
             self.reach_lost(worker, &why);
-        } else if !self.parts_with(worker, &why) {
+        } else if !self.parts_with(worker, None) {
+            let limit = written(self.view.fleet.workers[worker].reconnect);
             self.reach_lost(worker, &format!("{why}; given up after {limit}"));
         }
     }
@@ -166,7 +171,9 @@ impl Engine<'_> {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.was_reached = true;
         let (worker, now) = (lane.worker, self.now);
-        let Some(away) = self.reach[worker].away.as_mut().filter(|away| away.step == Step::Trying) else { return };
+        // A container of one attempt is no answer of the one that the others wait for.
+        let tried = self.reach[worker].away.as_mut().filter(|away| away.step == Step::Trying && lane.only.is_none());
+        let Some(away) = tried else { return };
         away.step = Step::Back(now);
         let text = format!(
             "worker `{}` is back after {}",

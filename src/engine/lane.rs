@@ -45,7 +45,7 @@ pub(super) struct Lane {
     pub worker: WorkerId,
     state: State,
     /// It serves this attempt alone.
-    only: Option<u32>,
+    pub only: Option<u32>,
     /// Shared environments it knows.
     environments: usize,
     /// Its supervisor has said that it can serve.

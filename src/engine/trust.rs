@@ -17,9 +17,9 @@ const COMMON: &str = "/tmp";
 /// then. Others share that of their worker.
 pub(super) fn cell(fleet: &Fleet, task: &Task, worker: WorkerId) -> Option<Cell> {
     let worker = &fleet.workers[worker];
-    let sandbox = (worker.trust == Trust::Sandbox).then(|| opened(fleet, task));
-    let is_alone = matches!(worker.host, Host::Container(_)) && (sandbox.is_some() || task.limits.is_some());
-    is_alone.then(|| Cell { sandbox, limits: task.limits.as_deref().copied() })
+    let is_sandbox = worker.trust == Trust::Sandbox;
+    let is_alone = matches!(worker.host, Host::Container(_)) && (is_sandbox || task.limits.is_some());
+    is_alone.then(|| Cell { sandbox: is_sandbox.then(|| opened(fleet, task)), limits: task.limits.as_deref().copied() })
 }
 
 /// What the grants of a task open to it.

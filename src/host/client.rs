@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal};
 
 use super::connect::{Said, Until};
 use super::link::Pipes;
-use crate::supervisor::program;
+use crate::supervisor::{program, say};
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(1);
@@ -255,7 +255,7 @@ pub fn lead(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     };
     if let Some(program) = words.next().filter(|_| is_bound) {
         let error = Command::new(&program).args(words).exec();
-        eprintln!("{}: {error}", program.to_string_lossy());
+        say(format_args!("{}: {error}", program.to_string_lossy()));
     }
     ExitCode::from(NOT_EXECUTED)
 }

@@ -4,6 +4,9 @@
 //! `container` one of an engine's command line, `cell` one for a single attempt · `connect` what those two have in common · `client` the programs that lead there · `bundle` this program for
 //! another host · `secret` where values of secrets come from · `strace` reading a trace.
 
+// Both panic where nobody listens any more.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod bundle;
 pub mod cell;
 pub mod client;

@@ -42,6 +42,6 @@ pub use serve::serve;
 pub use terminal::Keys;
 
 /// Says something where a person may look for it, if there is such a place.
-fn say(what: std::fmt::Arguments<'_>) {
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{what}\n"));
 }
