@@ -5,7 +5,7 @@
 mod ending;
 mod staged;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,8 @@ struct Server {
     stages: Option<Stages>,
     /// What is to be looked for when an attempt's process has ended.
     collects: BTreeMap<u32, Collect>,
+    /// Programs that were found on this host, by name and PATH.
+    programs: HashMap<(String, String), String>,
     /// Silence of the engine that ends everything.
     lease_ms: Option<u64>,
     /// When the engine was last heard, on the clock that goes on while the machine sleeps.
@@ -140,6 +142,7 @@ impl Server {
             leaving: false,
             stages: None,
             collects: BTreeMap::new(),
+            programs: HashMap::new(),
             lease_ms: None,
             heard_ms: sys::boot_ms(),
             guard,

@@ -122,8 +122,8 @@ impl Server {
         }
     }
 
-    /// Looks for the program as the task would find it here.
-    fn with_program(&self, mut spawn: Spawn) -> Result<Spawn, NotStarted> {
+    /// Looks for the program as the task would find it here; once for each name and PATH, as on the engine's own machine.
+    fn with_program(&mut self, mut spawn: Spawn) -> Result<Spawn, NotStarted> {
         let name = spawn.argv.first().cloned().unwrap_or_default();
         if name.starts_with('/') {
             return Ok(spawn);
@@ -131,13 +131,16 @@ impl Server {
         let set = spawn.set.iter().rev().find(|(variable, _)| variable == "PATH").map(|(_, value)| value.as_str());
         let base = self.bases.get(&spawn.env).and_then(|base| base.value("PATH"));
         let path = set.or(base).unwrap_or_default();
-        let found = which::which_in(&name, Some(path), Path::new(&spawn.cwd)).ok();
-        let Some(program) = found.as_deref().and_then(Path::to_str) else {
-            let place = if name.contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
-            let error = format!("the program `{name}` {place}");
-            return Err(NotStarted { cause: NotStartedCause::NotFound, error });
-        };
-        program.clone_into(&mut spawn.argv[0]);
+        let depends_on_folder = name.contains('/') || path.split(':').any(|folder| !folder.starts_with('/'));
+        let key = (name, path.to_owned());
+        if let Some(program) = self.programs.get(&key).filter(|_| !depends_on_folder) {
+            spawn.argv[0].clone_from(program);
+            return Ok(spawn);
+        }
+        spawn.argv[0] = find(&key.0, path, Path::new(&spawn.cwd))?;
+        if !depends_on_folder {
+            self.programs.insert(key, spawn.argv[0].clone());
+        }
         Ok(spawn)
     }
 
@@ -187,4 +190,12 @@ impl Server {
         let path = Path::new(&hello.exit_log);
         self.log = ExitLog::open(path).map_err(|e| format!("cannot open the exit log {}: {e}", path.display()));
     }
+}
+
+fn find(name: &str, path: &str, folder: &Path) -> Result<String, NotStarted> {
+    let found = which::which_in(name, Some(path), folder).ok();
+    found.and_then(|program| program.to_str().map(str::to_owned)).ok_or_else(|| {
+        let place = if name.contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
+        NotStarted { cause: NotStartedCause::NotFound, error: format!("the program `{name}` {place}") }
+    })
 }
