@@ -150,6 +150,10 @@ impl Flight {
         std::mem::replace(&mut self.phase, Phase::Moving)
     }
 
+    pub(super) fn is_preparing(&self) -> bool {
+        matches!(self.phase, Phase::Preparing)
+    }
+
     /// Whether its own process runs, as far as we were told.
     pub(super) fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running)

@@ -58,6 +58,9 @@ pub(super) struct Lane {
     container: Option<String>,
     /// What is to be told while the link is being read.
     orders: Vec<Order>,
+    /// Attempts whose copies nobody wants any more, to be told with the next word: alone they would wake the other side
+    /// for nothing that anybody waits for.
+    released: Vec<u32>,
     /// Why it is to be given up when the link was read.
     pub doom: Option<String>,
     /// Its one attempt is over.
@@ -164,8 +167,19 @@ impl Lane {
         match order {
             Order::Upload(digest, source) => link.upload(digest, source),
             Order::Fetch(n, digests) => link.fetch(n, &digests),
-            Order::Release(n) => link.release(n),
+            Order::Release(n) => self.released.push(n),
         }
+    }
+
+    /// Tells which copies may go, before a word that nobody says without need; also when no such word is to be expected.
+    pub(super) fn let_go(&mut self) {
+        if let State::Up(link) = &mut self.state {
+            self.released.drain(..).for_each(|n| link.release(n));
+        }
+    }
+
+    pub(super) fn has_released(&self) -> bool {
+        !self.released.is_empty()
     }
 
     pub(super) fn hear(&mut self, now: Millis) {
@@ -226,6 +240,7 @@ impl Engine<'_> {
     fn say(&mut self, lane: LaneId, n: u32, spawn: &Spawn) -> Result<(), String> {
         let Some(one) = self.lanes.get_mut(&lane) else { return Err("its connection is lost".to_owned()) };
         let is_remote = self.view.fleet.workers[one.worker].host != Host::Local;
+        one.let_go();
         let State::Up(link) = &mut one.state else { return Err("its connection is lost".to_owned()) };
         while one.environments <= spawn.env as usize {
             let env = self.environments.frame(one.environments, is_remote);
@@ -268,6 +283,7 @@ impl Engine<'_> {
             said: None,
             container: None,
             orders: Vec::new(),
+            released: Vec::new(),
             doom: None,
             is_over: false,
         };
@@ -397,8 +413,7 @@ impl Engine<'_> {
         let mut silent = Vec::new();
         for (id, lane) in &mut self.lanes {
             let lease = self.view.fleet.workers[lane.worker].lease;
-            let State::Up(link) = &mut lane.state else { continue };
-            if lane.beat_at.is_none_or(|at| at > now) {
+            if lane.up().is_none() || lane.beat_at.is_none_or(|at| at > now) {
                 continue;
             }
             lane.beat_at = Some(now.after(lease / BEATS));
@@ -406,7 +421,8 @@ impl Engine<'_> {
             if silence > lease {
                 silent.push((*id, lease));
             } else if silence < lease / QUIET_PART {
-                link.beat();
+                lane.let_go();
+                lane.up().map(Link::beat);
             }
         }
         for (id, lease) in silent {

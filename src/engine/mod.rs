@@ -381,6 +381,10 @@ impl<'a> Engine<'a> {
     fn flush(&mut self) {
         let mut lost = Vec::new();
         for (id, lane) in &mut self.lanes {
+            let is_preparing = |flight: &Flight| flight.is_preparing() && flight.worker == lane.worker;
+            if lane.has_released() && !self.flights.values().any(is_preparing) {
+                lane.let_go();
+            }
             if let Some(link) = lane.any_link()
                 && link.flush().is_err()
             {
