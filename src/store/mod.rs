@@ -26,7 +26,7 @@ pub mod remote;
 pub mod results;
 pub mod scan;
 pub mod state;
-mod stats;
+pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -14,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::AtFlags;
 
@@ -32,6 +32,9 @@ const BYTES_MAX: u64 = 512 << 20;
 
 /// How coarse the clock is that stamps files: a few milliseconds on any kernel, with room.
 pub(super) const GRANULARITY_NS: i64 = 20_000_000;
+
+/// The same as a time to wait.
+pub(crate) const GRANULARITY: Duration = Duration::from_nanos(GRANULARITY_NS.unsigned_abs());
 
 /// The same where stamps are whole seconds; FAT counts by two.
 pub(super) const GRANULARITY_COARSE_NS: i64 = 2_000_000_000;
@@ -53,7 +56,7 @@ const RECORD: usize = 8 + 4 + 4 + 6 * 8 + 4 + 4 + 32;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     pub size: u64,
     /// Nanoseconds since 1970; so is `ctime`.
     pub mtime: i64,
@@ -75,17 +78,17 @@ pub(super) struct Entry {
 
 impl Stat {
     /// Of a path below a folder; a link is not followed.
-    pub(super) fn at(folder: impl std::os::fd::AsFd, path: &str) -> io::Result<Self> {
+    pub(crate) fn at(folder: impl std::os::fd::AsFd, path: &str) -> io::Result<Self> {
         let path = if path.is_empty() { "." } else { path };
         Ok(Self::of(&rustix::fs::statat(folder, path, AtFlags::SYMLINK_NOFOLLOW)?))
     }
 
-    pub(super) fn of_open(file: &File) -> io::Result<Self> {
+    pub(crate) fn of_open(file: &File) -> io::Result<Self> {
         Ok(Self::of(&rustix::fs::fstat(file)?))
     }
 
     /// A time that does not fit is one far away, which is never believed.
-    fn of(stat: &rustix::fs::Stat) -> Self {
+    pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
         let stamp = |seconds: i128, nanos: i128| i64::try_from(seconds * 1_000_000_000 + nanos).unwrap_or(i64::MAX);
         let number = |value: i128| u64::try_from(value).unwrap_or(u64::MAX);
         Self {
@@ -98,7 +101,7 @@ impl Stat {
         }
     }
 
-    pub(super) fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         self.mode & KIND == 0o100_000
     }
 
@@ -110,6 +113,12 @@ impl Stat {
         self.mode & KIND == 0o120_000
     }
 
+    /// Whether any change from then on shows in what `stat` says. It may not when the last stamp is within the clock's
+    /// granularity before that, or later: then the clock went back since, and may come by the same stamp again.
+    pub(crate) fn shows_changes_from(&self, at: i64) -> bool {
+        self.mtime.max(self.ctime).saturating_add(self.granularity()) < at
+    }
+
     fn granularity(&self) -> i64 {
         let whole = |stamp: i64| stamp % 1_000_000_000 == 0;
         if whole(self.mtime) || whole(self.ctime) { GRANULARITY_COARSE_NS } else { GRANULARITY_NS }
@@ -117,17 +126,14 @@ impl Stat {
 }
 
 impl Entry {
-    /// Whether any later change shows in what `stat` says. It may not when the file was stamped within the clock's
-    /// granularity before it was hashed, or when its stamps are later than that: then the clock went back since, and
-    /// may come by the same stamp again.
+    /// Whether any change after it was hashed shows in what `stat` says.
     pub(super) fn holds(&self) -> bool {
-        let newest = self.stat.mtime.max(self.stat.ctime);
-        newest.saturating_add(self.stat.granularity()) < self.hashed_at
+        self.stat.shows_changes_from(self.hashed_at)
     }
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -140,6 +140,25 @@ fn a_kept_file_that_was_damaged_is_asked_for_again() {
     assert_eq!(fs::read_to_string(far.dir.path().join("out")).unwrap(), "as it was");
 }
 
+/// The folders of four attempts, one after another, of which the second changes what it starts from and hides that.
+#[test]
+fn a_copy_serves_again_unless_somebody_changed_it() {
+    let forge = "touch -r in then; printf X | dd of=in conv=notrunc 2>/dev/null; touch -r then in; rm then";
+    let tasks = ["true", forge, "true", "true"].iter().zip(1..).fold(String::new(), |all, (act, n)| {
+        let after =
+            if n == 1 { String::new() } else { format!("needs = [{{ task = \"t{}\", order_only = true }}]\n", n - 1) };
+        let show = format!("cat in; echo; {act}; echo folder $FLEET_WORKSPACE; ls");
+        format!("{all}[tasks.t{n}]\nsh = '{show}'\ninputs = [\"in\"]\ncache = false\n{after}")
+    });
+    let Some(far) = Far::new("serves", &tasks) else { return };
+    fs::write(far.dir.path().join("in"), "as it was").unwrap();
+    let said = far.passes(&["run"]);
+    assert_eq!(said.matches("as it was").count(), 4, "{said}");
+    let folders: Vec<&str> = said.lines().filter_map(|line| line.split("folder ").nth(1)).collect();
+    let [first, second, third, fourth] = folders[..] else { panic!("{said}") };
+    assert!(first == second && second != third && third == fourth, "{said}");
+}
+
 #[test]
 fn workers_are_tried_and_cleaned() {
     let Some(far) = Far::new("tried", "[tasks.t]\nrun = \"true\"\ninputs = [\"fleet.toml\"]\n") else { return };

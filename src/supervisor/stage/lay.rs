@@ -10,11 +10,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cache::Cache;
+use super::spare::Traces;
 use super::{bound, tree};
 use crate::digest::Digest;
 use crate::protocol::receipt::{EntryKind, Mode, OutputRef};
 use crate::store::copy::{self, CopyError};
 use crate::store::outputs;
+use crate::store::stats::Stat;
 use crate::store::{Files, Root, Scan, ScanError, aged};
 use crate::supervisor::frame::{Collect, Collected};
 use crate::supervisor::underway;
@@ -44,27 +46,28 @@ impl LayError {
 }
 
 /// Makes the folder of an attempt and puts everything into its copy that it starts from.
-pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef], sound: &Sound) -> Result<(), LayError> {
+pub(super) fn lay(dir: &Path, cas: &Path, entries: &[OutputRef], sound: &Sound) -> Result<Option<Traces>, LayError> {
     let failed = LayError::of;
     let copy = dir.join(COPY);
     private_folder(dir).and_then(|()| fs::create_dir(&copy)).map_err(|error| failed(COPY, &error))?;
-    let mut made: Option<&Path> = None;
+    let mut made = Path::new("");
     for entry in entries {
         let path = Path::new(&*entry.path);
         if path.components().any(|part| !matches!(part, Component::Normal(_))) || entry.path.is_empty() {
             return Err(LayError::Failed(format!("`{}` is no path inside of the workspace", entry.path)));
         }
         let parent = path.parent().unwrap_or(Path::new(""));
-        if made != Some(parent) {
+        if made != parent {
             fs::create_dir_all(copy.join(parent)).map_err(|error| failed(&entry.path, &error))?;
-            made = Some(parent);
+            made = parent;
         }
         put(&copy.join(path), cas, entry, sound)?;
     }
     if entries.iter().any(|entry| entry.mode.is_some_and(Mode::is_executable)) {
         underway::wait_for_begun();
     }
-    Ok(())
+    // Without traces it serves but once.
+    Ok(Traces::note(dir, entries).ok())
 }
 
 fn put(to: &Path, cas: &Path, entry: &OutputRef, sound: &Sound) -> Result<(), LayError> {
@@ -93,24 +96,23 @@ fn put(to: &Path, cas: &Path, entry: &OutputRef, sound: &Sound) -> Result<(), La
     }
 }
 
-/// Kept files whose bytes were seen to be what their names say since this process began, and their marks then. Whoever
+/// Kept files whose bytes were seen to be what their names say since this process began, and their stamps then. Whoever
 /// writes to a file cannot set back when its inode was changed.
 #[derive(Debug, Default)]
-pub(super) struct Sound(Mutex<HashMap<Digest, Mark>>);
+pub(super) struct Sound(Mutex<HashMap<Digest, Stat>>);
 
 impl Sound {
     pub(super) fn note(&self, digest: Digest, file: &File) {
-        if let Ok(about) = file.metadata() {
-            self.marks().insert(digest, Mark::of(&about));
+        if let Ok(stat) = Stat::of_open(file) {
+            self.stats().insert(digest, stat);
         }
     }
 
     fn has(&self, digest: &Digest, file: &File) -> bool {
-        let mark = file.metadata().map(|about| Mark::of(&about));
-        mark.is_ok_and(|mark| self.marks().get(digest) == Some(&mark))
+        Stat::of_open(file).is_ok_and(|stat| self.stats().get(digest) == Some(&stat))
     }
 
-    fn marks(&self) -> MutexGuard<'_, HashMap<Digest, Mark>> {
+    fn stats(&self) -> MutexGuard<'_, HashMap<Digest, Stat>> {
         // Whoever panicked while he held it had nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,36 +156,17 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Where the bytes of each digest are, in the copy, and the file's stamps when they were hashed; a link has none, its text
+/// counts.
+pub(super) type Places = BTreeMap<Digest, (Box<str>, Option<Stat>)>;
+
 /// What an attempt made.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) sets: Vec<Collected>,
-    /// Where the bytes of each digest are, in the copy, and the file's mark when they were hashed.
-    pub(super) places: BTreeMap<Digest, (Box<str>, Mark)>,
+    pub(super) places: Places,
     /// What its folder takes, when that is too much; then nothing else was looked for.
     pub(super) over: Option<u64>,
-}
-
-/// A file that was not written to since has the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Mark {
-    dev: u64,
-    ino: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Mark {
-    fn of(about: &fs::Metadata) -> Self {
-        Self {
-            dev: about.dev(),
-            ino: about.ino(),
-            size: about.len(),
-            modified: (about.mtime(), about.mtime_nsec()),
-            changed: (about.ctime(), about.ctime_nsec()),
-        }
-    }
 }
 
 /// Looks what an attempt's folder takes now that it is over, and then for what it made.
@@ -242,12 +225,14 @@ impl Found {
             }
         };
         for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
-            let about = files.root().read(Path::new(&*entry.path)).and_then(|file| file.metadata());
-            let mark = about.map(|about| Mark::of(&about)).unwrap_or_default();
-            self.places.entry(entry.digest).or_insert((entry.path.clone(), mark));
+            let stat = files.root().read(Path::new(&*entry.path)).and_then(|file| Stat::of_open(&file));
+            // One that is gone by now cannot be had.
+            if let Ok(stat) = stat {
+                self.places.entry(entry.digest).or_insert((entry.path.clone(), Some(stat)));
+            }
         }
         for link in entries.iter().filter(|entry| entry.kind == EntryKind::Symlink) {
-            self.places.entry(link.digest).or_insert((link.path.clone(), Mark::default()));
+            self.places.entry(link.digest).or_insert((link.path.clone(), None));
         }
         self.sets.push(Collected { set, entries, unmatched, error: None });
     }
@@ -255,17 +240,17 @@ impl Found {
 
 /// Ends an attempt's folder. What it has made is kept where it was not written to since it was hashed: it may be what the
 /// next task needs. Says how many bytes were kept.
-pub(super) fn remove(dir: &Path, cas: &Path, places: &BTreeMap<Digest, (Box<str>, Mark)>) -> u64 {
+pub(super) fn remove(dir: &Path, cas: &Path, places: &Places) -> u64 {
     let mut kept = 0;
     if let Ok(root) = Root::open(&dir.join(COPY)) {
-        for (digest, (path, mark)) in places {
+        for (digest, (path, stat)) in places {
             // Only a file itself, in folders that are none but folders, has a name that can be given away.
-            let about = root.read_no_links(Path::new(&**path)).and_then(|file| file.metadata());
-            if about.is_ok_and(|about| about.is_file() && about.nlink() == 1 && Mark::of(&about) == *mark) {
-                // Without it, it is sent when it is needed.
-                if Cache::adopt(cas, &dir.join(COPY).join(&**path), digest).is_ok() {
-                    kept += mark.size;
-                }
+            let Ok(file) = root.read_no_links(Path::new(&**path)) else { continue };
+            let has_one_name = file.metadata().is_ok_and(|about| about.is_file() && about.nlink() == 1);
+            let (Some(stat), Ok(now)) = (stat, Stat::of_open(&file)) else { continue };
+            // Without it, it is sent when it is needed.
+            if has_one_name && now == *stat && Cache::adopt(cas, &dir.join(COPY).join(&**path), digest).is_ok() {
+                kept += stat.size;
             }
         }
     }

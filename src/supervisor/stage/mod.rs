@@ -1,41 +1,46 @@
 //! Attempts that work on a copy, on a host whose files are not the run's: what each starts from is kept here by digest,
 //! laid out in a folder of its own, and what it makes is sent back.
-//! `place` where all of it is · `cache` the kept files · `lay` a copy's folder · `bound` what an attempt's folder may take,
-//! `tree` what it takes · `porter` the threads that carry · `piece` bytes on the connection. An attempt goes listing → lacking → laying → laid, its process runs, then
-//! collecting → collected, until it is released.
+//! `place` where all of it is · `cache` the kept files · `copies` how copies come and go, `lay` a copy's folder, `spare` one
+//! that serves again · `bound` what an attempt's folder may take, `tree` what it takes · `porter` the threads that carry ·
+//! `outgoing` what is sent back, `piece` bytes on the connection. An attempt goes listing → lacking → laying → laid, its
+//! process runs, then collecting → collected, until it is released.
 
 mod bound;
 mod cache;
+mod copies;
 mod lay;
+mod outgoing;
 pub(crate) mod piece;
 pub(super) mod place;
 mod porter;
+mod spare;
 #[cfg(test)]
 mod tests;
 pub(super) mod tree;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{
-    self, Collect, DIGESTS_MAX, EndedBy, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Stream, Wanted,
+    self, Collect, DIGESTS_MAX, EndedBy, Exited, Kind, NotStarted, NotStartedCause, Spawn, Stage, Wanted,
 };
 use super::sys;
 use super::wire::Outbox;
 use crate::digest::Digest;
 use crate::protocol::receipt::{EntryKind, OutputRef};
-use crate::store::{Root, aged};
+use crate::store::{Root, aged, stats};
 use bound::{Bound, LOOK_EVERY_MS};
 use cache::{Cache, Received};
-use lay::{COPY, Found, LayError, Mark, SCRATCH};
-use piece::{PIECE_BYTES, Piece, Squeeze};
+use lay::{COPY, Found, Places, SCRATCH};
+use outgoing::{Outgoing, Source};
+use piece::Piece;
 use place::Place;
 pub(crate) use place::clean;
 use porter::{Carried, Porter};
+use spare::{Spare, Spares, Traces};
 
 /// Bytes that may wait for the engine before no more of a file is read.
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
@@ -64,6 +69,13 @@ pub(super) struct Stages {
     place: Place,
     cache: Cache,
     attempts: BTreeMap<u32, Staged>,
+    /// The number of the last folder that was made for one.
+    last_folder: u32,
+    spares: Spares,
+    /// Folders that are being removed.
+    removing: usize,
+    /// Attempts whose copies found the disk full, and which try again when those are gone.
+    cramped: Vec<u32>,
     /// Digests that the engine was asked for, and the attempts that wait for them.
     wanted: HashMap<Digest, Vec<u32>>,
     outgoing: VecDeque<Outgoing>,
@@ -77,6 +89,8 @@ pub(super) struct Stages {
 
 #[derive(Debug)]
 struct Staged {
+    /// The number of its folder.
+    folder: u32,
     entries: Vec<OutputRef>,
     phase: Phase,
     /// Waits for the copy.
@@ -84,7 +98,13 @@ struct Staged {
     again: u32,
     /// What it made is not for the cache.
     discard: bool,
-    places: BTreeMap<Digest, (Box<str>, Mark)>,
+    places: Places,
+    /// What was laid out, as far as that could be noted.
+    traces: Option<Traces>,
+    /// When its first process was about to begin.
+    began: Option<i64>,
+    /// Its copy is for nobody else.
+    is_last: bool,
 }
 
 #[derive(Debug)]
@@ -98,25 +118,6 @@ enum Phase {
     Collecting(Box<Exited>),
     /// It is being removed.
     Leaving,
-}
-
-/// A file on its way to the engine.
-#[derive(Debug)]
-struct Outgoing {
-    digest: Digest,
-    source: Option<Source>,
-    /// The file, while it is read: one at a time, of however many are on their way.
-    from: Option<File>,
-    squeeze: Squeeze,
-}
-
-/// Where the bytes of a digest are, before they are looked at.
-#[derive(Debug)]
-struct Source {
-    root: Arc<Root>,
-    path: Box<str>,
-    /// Of a link, the text counts.
-    is_link: bool,
 }
 
 impl Stages {
@@ -139,6 +140,10 @@ impl Stages {
             place,
             cache,
             attempts: BTreeMap::new(),
+            last_folder: 0,
+            spares: Spares::default(),
+            removing: 0,
+            cramped: Vec::new(),
             wanted: HashMap::new(),
             outgoing: VecDeque::new(),
             porter,
@@ -148,25 +153,26 @@ impl Stages {
     }
 
     fn dir(&self, number: u32) -> PathBuf {
-        self.place.attempt(number)
+        self.place.attempt(self.attempts.get(&number).map_or(0, |staged| staged.folder))
     }
 
     // ── What the engine says ─────────────────────────────────────────────
 
     /// A part of the list of what an attempt starts from; with the last one, what is lacking is asked for.
     pub(super) fn stage(&mut self, number: u32, stage: Stage, out: &mut Outbox) -> Option<Next> {
-        let staged = self.attempts.entry(number).or_insert_with(|| Staged {
-            entries: Vec::new(),
-            phase: Phase::Listing,
-            spawn: None,
-            again: 0,
-            discard: false,
-            places: BTreeMap::new(),
+        let staged = self.attempts.entry(number).or_insert_with(|| {
+            self.last_folder += 1;
+            Staged::new(self.last_folder)
         });
         staged.entries.extend(stage.entries);
         if !stage.end {
             return None;
         }
+        if let Some(Spare { folder, traces, .. }) = self.spares.take(&staged.entries) {
+            staged.folder = folder;
+            return self.laid(number, Ok(Some(traces)), out);
+        }
+        self.remove_spares_beyond();
         let lacking = self.missing(number);
         self.lacking(number, lacking, out)
     }
@@ -211,7 +217,7 @@ impl Stages {
             // What another attempt may have damaged is no fault of those that wait for it.
             Received::Broken(digest) => (digest, Some("it was changed while it was sent".to_owned()), true),
             Received::Full(digest, error) => {
-                let has_room = self.make_room();
+                let has_room = self.make_room() || self.removing > 0;
                 (digest, Some(format!("{error}; {CLEANS}")), has_room)
             }
             Received::Failed(digest, error) => (digest, Some(error), false),
@@ -251,9 +257,12 @@ impl Stages {
             return refused("nothing was staged for it".to_owned());
         };
         staged.discard |= spawn.staged.as_ref().is_some_and(|staged| staged.discard);
+        // Whoever is not trusted leaves nothing to the next one, be it ever so unchanged.
+        staged.is_last |= spawn.confine.is_some();
         match &staged.phase {
             Phase::Laid => match self::placed(&dir, spawn) {
                 Ok(spawn) => {
+                    staged.began.get_or_insert_with(stats::now);
                     self.bound.begin(number, sys::monotonic_ms());
                     Some(Next::Spawn(number, spawn))
                 }
@@ -279,30 +288,15 @@ impl Stages {
     /// Files that an attempt made are to be sent.
     pub(super) fn fetch(&mut self, number: u32, wanted: &Wanted) {
         let Some(staged) = self.attempts.get(&number) else { return };
-        let root = Root::open(&self.place.attempt(number).join(COPY)).ok().map(Arc::new);
+        let root = Root::open(&self.dir(number).join(COPY)).ok().map(Arc::new);
         self.outgoing.extend(wanted.digests.iter().map(|digest| {
-            let source = root.as_ref().zip(staged.places.get(digest)).map(|(root, (path, mark))| Source {
+            let source = root.as_ref().zip(staged.places.get(digest)).map(|(root, (path, stat))| Source {
                 root: Arc::clone(root),
                 path: path.clone(),
-                is_link: *mark == Mark::default(),
+                is_link: stat.is_none(),
             });
-            Outgoing { digest: *digest, source, from: None, squeeze: Squeeze::default() }
+            Outgoing::new(*digest, source)
         }));
-    }
-
-    /// Nobody wants anything of an attempt any more.
-    pub(super) fn release(&mut self, number: u32) {
-        let (dir, cas) = (self.dir(number), self.place.cas());
-        self.bound.end(number);
-        let Some(staged) = self.attempts.get_mut(&number) else { return };
-        if matches!(staged.phase, Phase::Laying | Phase::Collecting(_) | Phase::Leaving) {
-            // A thread works in it; the engine does not ask for this, and what is left is removed when we leave.
-            staged.phase = Phase::Leaving;
-            return;
-        }
-        let places = if staged.discard { BTreeMap::new() } else { std::mem::take(&mut staged.places) };
-        self.attempts.remove(&number);
-        let _ = self.porter.put(number, move || Carried::Removed(lay::remove(&dir, &cas, &places)));
     }
 
     // ── What happens here ────────────────────────────────────────────────
@@ -313,6 +307,8 @@ impl Stages {
         let (dir, max) = (self.dir(number), self.place.attempt_bytes);
         self.bound.end(number);
         let Some(staged) = self.attempts.get_mut(&number) else { return false };
+        // What would not end by itself may not have ended yet.
+        staged.is_last |= !exited.leaked.is_empty();
         // What is short and leaves nothing is gone before anybody could look.
         if collect.is_none() && (max == 0 || exited.wall_ms < LOOK_EVERY_MS) {
             return false;
@@ -349,7 +345,15 @@ impl Stages {
         let mut next = Vec::new();
         for (number, carried) in self.porter.take() {
             match carried {
-                Carried::Removed(kept) => self.fresh += kept,
+                Carried::Removed(kept) => {
+                    self.fresh += kept;
+                    self.removing -= 1;
+                }
+                Carried::Spare(spare) => {
+                    self.removing -= 1;
+                    self.spares.put(*spare);
+                    self.remove_spares_beyond();
+                }
                 Carried::Trimmed => self.trimming = false,
                 Carried::Cleaned(removed) => {
                     self.trimming = false;
@@ -363,86 +367,13 @@ impl Stages {
                 Carried::Collected(found) => next.extend(self.collected(number, *found, out)),
             }
         }
+        if self.removing == 0 {
+            for number in std::mem::take(&mut self.cramped) {
+                next.extend(self.lay(number, out));
+            }
+        }
         self.trim();
         next
-    }
-
-    /// Has the kept files fit their bound again, when enough has come to them. What attempts still wait to be laid out
-    /// may be beyond it: what goes all the same is asked for again.
-    fn trim(&mut self) {
-        if self.trimming || self.fresh <= self.place.cache_bytes / FRESH_PART {
-            return;
-        }
-        let waiting = self.attempts.values().filter(|staged| matches!(staged.phase, Phase::Lacking(_) | Phase::Laying));
-        let needed: u64 = waiting.flat_map(|staged| &staged.entries).map(|entry| entry.size_bytes).sum();
-        let (cas, max) = (self.place.cas(), self.place.cache_bytes.saturating_add(needed));
-        // Without a thread for it, it is tried with the next file.
-        self.trimming = self
-            .porter
-            .put(0, move || {
-                let _ = aged::trim(&cas, max);
-                Carried::Trimmed
-            })
-            .is_ok();
-        if self.trimming {
-            self.fresh = 0;
-        }
-    }
-
-    /// The disk is full: whatever is kept and nobody waits for goes. `false` when that is nothing.
-    fn make_room(&self) -> bool {
-        let waiting = self.attempts.values().filter(|staged| matches!(staged.phase, Phase::Lacking(_) | Phase::Laying));
-        let needed: HashSet<Digest> = waiting.flat_map(|staged| &staged.entries).map(|entry| entry.digest).collect();
-        self.cache.keep_only(&needed)
-    }
-
-    fn lay(&mut self, number: u32, out: &mut Outbox) -> Option<Next> {
-        let (dir, cas) = (self.dir(number), self.place.cas());
-        let staged = self.attempts.get_mut(&number)?;
-        staged.phase = Phase::Laying;
-        if staged.again > 0 {
-            // A damaged file was found half way.
-            tree::remove(&dir);
-        }
-        let bytes: u64 = staged.entries.iter().map(|entry| entry.size_bytes).sum();
-        if staged.entries.len() <= FILES_AT_ONCE && bytes <= BYTES_AT_ONCE {
-            let result = lay::lay(&dir, &cas, &staged.entries, &self.cache.sound());
-            return self.laid(number, result, out);
-        }
-        let entries = staged.entries.clone();
-        let sound = self.cache.sound();
-        let put = self.porter.put(number, move || Carried::Laid(lay::lay(&dir, &cas, &entries, &sound)));
-        put.err().and_then(|error| self.fail(number, format!("cannot start a thread: {error}")))
-    }
-
-    fn laid(&mut self, number: u32, result: Result<(), LayError>, out: &mut Outbox) -> Option<Next> {
-        let staged = self.attempts.get_mut(&number)?;
-        if matches!(staged.phase, Phase::Leaving) {
-            staged.phase = Phase::Laid;
-            self.release(number);
-            return None;
-        }
-        match result {
-            Ok(()) => {
-                staged.phase = Phase::Laid;
-                let spawn = staged.spawn.take()?;
-                self.spawn(number, spawn)
-            }
-            Err(LayError::Damaged(digest)) if staged.again < AGAIN_MAX => {
-                staged.again += 1;
-                // Whoever made room may have taken more than this one.
-                let mut lacking = self.missing(number);
-                lacking.insert(digest);
-                self.lacking(number, lacking, out)
-            }
-            Err(LayError::Damaged(digest)) => self.fail(number, format!("{digest} is damaged on this host each time")),
-            Err(LayError::Full(error)) => {
-                // It makes its copy anew.
-                staged.again += 1;
-                if self.make_room() { self.lay(number, out) } else { self.fail(number, format!("{error}; {CLEANS}")) }
-            }
-            Err(LayError::Failed(error)) => self.fail(number, error),
-        }
     }
 
     fn fail(&mut self, number: u32, error: String) -> Option<Next> {
@@ -507,37 +438,37 @@ impl Stages {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+impl Staged {
+    fn new(folder: u32) -> Self {
+        Self {
+            folder,
+            entries: Vec::new(),
+            phase: Phase::Listing,
+            spawn: None,
+            again: 0,
+            discard: false,
+            places: Places::default(),
+            traces: None,
+            began: None,
+            is_last: false,
+        }
+    }
+
+    fn is_small(&self) -> bool {
+        let bytes: u64 = self.entries.iter().map(|entry| entry.size_bytes).sum();
+        self.entries.len() <= FILES_AT_ONCE && bytes <= BYTES_AT_ONCE
+    }
+
+    /// Its copy, if that may serve again should nothing in it have changed.
+    fn into_spare(self) -> Option<Spare> {
+        let may_serve = !self.is_last && self.places.is_empty() && matches!(self.phase, Phase::Laid);
+        let Self { folder, entries, traces, .. } = self;
+        traces.filter(|_| may_serve).map(|traces| Spare { folder, entries, traces })
+    }
 }
 
-impl Outgoing {
-    /// Appends the next piece; `true` after the last. A file that cannot be read ends early, and its digest says so.
-    fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        let mut bytes = Vec::new();
-        if let Some(Source { root, path, is_link }) = self.source.take() {
-            if is_link {
-                let text = std::fs::read_link(root.path().join(&*path)).unwrap_or_default();
-                bytes = text.into_os_string().into_encoded_bytes();
-            } else {
-                self.from = root.read(Path::new(&*path)).ok();
-            }
-        }
-        if let Some(from) = &mut self.from {
-            bytes.reserve(PIECE_BYTES);
-            let limit = u64::try_from(PIECE_BYTES).unwrap_or(u64::MAX);
-            if from.take(limit).read_to_end(&mut bytes).is_err() || bytes.len() < PIECE_BYTES {
-                self.from = None;
-            }
-        }
-        let last = self.from.is_none();
-        let start = out.len();
-        out.extend_from_slice(&frame::header(Kind::Gives, Stream::Stdout, 0, 0));
-        self.squeeze.put(out, &self.digest, &bytes, last);
-        let head = frame::header(Kind::Gives, Stream::Stdout, 0, out.len() - start - frame::HEADER_BYTES);
-        out[start..start + frame::HEADER_BYTES].copy_from_slice(&head);
-        last
-    }
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// A request with the attempt's own folder before its relative paths.

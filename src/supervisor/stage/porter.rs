@@ -9,6 +9,7 @@ use std::thread;
 
 use super::bound::Look;
 use super::lay::{Found, LayError};
+use super::spare::{Spare, Traces};
 use crate::supervisor::frame::Removed;
 
 /// More of them wait for the same disk.
@@ -17,10 +18,12 @@ const THREADS_MAX: usize = 4;
 /// What a job came to.
 #[derive(Debug)]
 pub(super) enum Carried {
-    Laid(Result<(), LayError>),
+    Laid(Result<Option<Traces>, LayError>),
     Collected(Box<Found>),
     /// The folder of an attempt is gone; so many bytes of it are kept.
     Removed(u64),
+    /// The folder of an attempt is as it was laid out, and stays.
+    Spare(Box<Spare>),
     Trimmed,
     /// Nothing is kept.
     Cleaned(Removed),

@@ -1,5 +1,6 @@
 //! What the engine says and what came of it, without a supervisor around them.
 
+use super::lay::LayError;
 use super::*;
 
 fn stages(dir: &Path, cache_bytes: u64) -> Stages {
@@ -78,7 +79,7 @@ fn kept(stages: &Stages) -> u64 {
 
 fn content(stages: &mut Stages, digest: &Digest, bytes: &[u8], out: &mut Outbox) -> Vec<Next> {
     let mut body = Vec::new();
-    Squeeze::default().put(&mut body, digest, bytes, true);
+    piece::Squeeze::default().put(&mut body, digest, bytes, true);
     stages.content(&body, out).unwrap()
 }
 
@@ -159,4 +160,70 @@ fn what_an_attempt_made_before_a_scorer_ran_is_not_forgotten() {
     assert_eq!((ends(Some(&collect)), ends(None)), (1, 1));
     let short = Exited { wall_ms: LOOK_EVERY_MS - 1, ..Exited::default() };
     assert!(!stages.ended(1, None, &short), "nobody waits for a look that finds nothing");
+}
+
+/// One attempt from its list to its release; the folder that it worked in.
+fn lives(stages: &mut Stages, number: u32, entry: &OutputRef, spawn: Spawn, exited: &Exited) -> PathBuf {
+    let mut out = Outbox::default();
+    stages.stage(number, Stage { entries: vec![entry.clone()], end: true }, &mut out);
+    let dir = stages.dir(number);
+    assert!(matches!(stages.spawn(number, spawn), Some(Next::Spawn(..))));
+    assert!(!stages.ended(number, None, exited));
+    stages.release(number);
+    wait_for(stages, &mut out);
+    dir
+}
+
+#[test]
+fn a_copy_that_nobody_changed_serves_again() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    let (same, other) = (listed("f", b"same"), listed("f", b"other"));
+    for (entry, bytes) in [(&same, &b"same"[..]), (&other, b"other")] {
+        content(&mut stages, &entry.digest, bytes, &mut out);
+    }
+    let (plain, ended) = (Spawn::default, Exited::default());
+    let first = lives(&mut stages, 1, &same, plain(), &ended);
+    assert!(first.exists());
+    assert_eq!(lives(&mut stages, 2, &same, plain(), &ended), first);
+    let second = lives(&mut stages, 3, &other, plain(), &ended);
+    assert!(second != first && !first.exists(), "it makes room for one that starts from something else");
+    // What outlived its attempt may do so still.
+    let left = Exited { leaked: vec!["left".to_owned()], ..Exited::default() };
+    assert_eq!(lives(&mut stages, 4, &other, plain(), &left), second);
+    assert!(!second.exists());
+    let confined = Spawn { confine: Some(Box::default()), ..Spawn::default() };
+    let third = lives(&mut stages, 5, &other, confined, &ended);
+    assert!(third != second && !third.exists(), "of a sandbox nothing stays");
+}
+
+#[test]
+fn a_copy_with_no_room_waits_for_what_is_being_removed() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    wait_for(&mut stages, &mut out);
+    let entry = listed("f", b"text");
+    content(&mut stages, &entry.digest, b"text", &mut out);
+    stages.stage(1, Stage { entries: vec![entry.clone()], end: true }, &mut out);
+    let full = || Err(LayError::Full("the disk is full".to_owned()));
+    // One folder is on its way out, which the loop has not heard of yet.
+    let (go, gone) = std::sync::mpsc::channel();
+    stages.remove(move || {
+        let _ = gone.recv();
+        Carried::Removed(0)
+    });
+    stages.attempts.get_mut(&1).unwrap().phase = Phase::Laying;
+    assert!(stages.laid(1, full(), &mut out).is_none());
+    assert!(matches!(stages.attempts[&1].phase, Phase::Laying) && stages.carried(&mut out).is_empty());
+    go.send(()).unwrap();
+    wait_for(&mut stages, &mut out);
+    assert!(matches!(stages.attempts[&1].phase, Phase::Laid), "{:?}", stages.attempts[&1].phase);
+    // With nothing to wait for, it is told.
+    stages.attempts.get_mut(&1).unwrap().phase = Phase::Laying;
+    for _ in 0..2 {
+        stages.laid(1, full(), &mut out);
+    }
+    assert!(matches!(stages.attempts[&1].phase, Phase::Failed(_)), "{:?}", stages.attempts[&1].phase);
 }
