@@ -159,6 +159,34 @@ fn a_copy_serves_again_unless_somebody_changed_it() {
     assert!(first == second && second != third && third == fourth, "{said}");
 }
 
+/// Beside a task that lives on, nobody can say whose a process is that hides it, so nothing that may be its folder serves.
+#[test]
+fn a_copy_does_not_serve_again_while_a_process_hides_whose_it_is() {
+    let hides =
+        r#"env -i "PATH=$PATH" setsid sh -c "sleep 1; echo changed > in" > /dev/null 2>&1 < /dev/null & sleep 0.2"#;
+    let tasks = format!(
+        r#"[tasks.beside]
+sh = "sleep 3"
+inputs = ["in"]
+cache = false
+[tasks.leaves]
+sh = '''sleep 0.2; {hides}'''
+inputs = ["in"]
+cache = false
+[tasks.next]
+sh = "sleep 1.5; cat in"
+inputs = ["in"]
+cache = false
+needs = [{{ task = "leaves", order_only = true }}]
+"#
+    );
+    let Some(far) = Far::new("hides", &tasks) else { return };
+    far.replace("[workers.far]", "[workers.far]\nslots = 2");
+    fs::write(far.dir.path().join("in"), "as it was").unwrap();
+    let said = far.passes(&["run"]);
+    assert!(said.contains("as it was") && !said.contains("changed"), "{said}");
+}
+
 #[test]
 fn workers_are_tried_and_cleaned() {
     let Some(far) = Far::new("tried", "[tasks.t]\nrun = \"true\"\ninputs = [\"fleet.toml\"]\n") else { return };

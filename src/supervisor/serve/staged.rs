@@ -146,8 +146,8 @@ impl Server {
 
     /// Whether an exit is told later, when it is known what the attempt made and what its folder takes.
     pub(super) fn collects(&mut self, number: u32, exited: &Exited) -> bool {
-        let collect = self.collects.remove(&number);
-        self.stages.as_mut().is_some_and(|stages| stages.ended(number, collect.as_ref(), exited))
+        let (collect, strays) = (self.collects.remove(&number), self.orphans);
+        self.stages.as_mut().is_some_and(|stages| stages.ended(number, collect.as_ref(), exited, strays))
     }
 
     /// Takes in what was carried, and sends on what is on its way.

@@ -302,13 +302,13 @@ impl Stages {
     // ── What happens here ────────────────────────────────────────────────
 
     /// Whether the exit of an attempt's process has to wait until its folder was looked at: for what it takes, and for
-    /// what was made there.
-    pub(super) fn ended(&mut self, number: u32, collect: Option<&Collect>, exited: &Exited) -> bool {
+    /// what was made there. `strays` says that processes live which lost their parent, of whatever attempt.
+    pub(super) fn ended(&mut self, number: u32, collect: Option<&Collect>, exited: &Exited, strays: bool) -> bool {
         let (dir, max) = (self.dir(number), self.place.attempt_bytes);
         self.bound.end(number);
         let Some(staged) = self.attempts.get_mut(&number) else { return false };
-        // What would not end by itself may not have ended yet.
-        staged.is_last |= !exited.leaked.is_empty();
+        // What would not end by itself may not have ended yet, and a stray may hide that it is of this one.
+        staged.is_last |= !exited.leaked.is_empty() || strays;
         // What is short and leaves nothing is gone before anybody could look.
         if collect.is_none() && (max == 0 || exited.wall_ms < LOOK_EVERY_MS) {
             return false;

@@ -148,7 +148,7 @@ fn what_an_attempt_made_before_a_scorer_ran_is_not_forgotten() {
     let collect = Collect { outputs: vec!["made".to_owned()], files: Vec::new() };
     let long = Exited { wall_ms: LOOK_EVERY_MS, ..Exited::default() };
     let mut ends = |collect: Option<&Collect>| {
-        assert!(stages.ended(1, collect, &long));
+        assert!(stages.ended(1, collect, &long, false));
         while !stages.porter.is_idle() {
             std::thread::sleep(std::time::Duration::from_millis(1));
             for next in stages.carried(&mut out) {
@@ -159,7 +159,7 @@ fn what_an_attempt_made_before_a_scorer_ran_is_not_forgotten() {
     };
     assert_eq!((ends(Some(&collect)), ends(None)), (1, 1));
     let short = Exited { wall_ms: LOOK_EVERY_MS - 1, ..Exited::default() };
-    assert!(!stages.ended(1, None, &short), "nobody waits for a look that finds nothing");
+    assert!(!stages.ended(1, None, &short, false), "nobody waits for a look that finds nothing");
 }
 
 /// One attempt from its list to its release; the folder that it worked in.
@@ -168,7 +168,7 @@ fn lives(stages: &mut Stages, number: u32, entry: &OutputRef, spawn: Spawn, exit
     stages.stage(number, Stage { entries: vec![entry.clone()], end: true }, &mut out);
     let dir = stages.dir(number);
     assert!(matches!(stages.spawn(number, spawn), Some(Next::Spawn(..))));
-    assert!(!stages.ended(number, None, exited));
+    assert!(!stages.ended(number, None, exited, false));
     stages.release(number);
     wait_for(stages, &mut out);
     dir
