@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::lay::{self, LayError, Places};
 use super::porter::Carried;
-use super::spare::Traces;
+use super::spare::{Check, Spare, Traces};
 use super::{AGAIN_MAX, CLEANS, FRESH_PART, Next, Phase, Stages, tree};
 use crate::digest::Digest;
 use crate::store::aged;
@@ -24,37 +24,74 @@ impl Stages {
             return;
         }
         let Some(mut staged) = self.attempts.remove(&number) else { return };
-        let places = if staged.discard { Places::default() } else { std::mem::take(&mut staged.places) };
         let (is_small, began) = (staged.is_small(), staged.began.unwrap_or(i64::MAX));
-        let Some(spare) = staged.into_spare() else {
-            return self.remove(move || Carried::Removed(lay::remove(&dir, &cas, &places)));
-        };
-        if is_small && spare.traces.hold(&dir, began) {
-            self.spares.put(spare);
+        let Some(spare) = staged.take_spare().filter(|spare| spare.traces.may_hold(began)) else {
+            let places = if staged.discard { Places::default() } else { staged.places };
+            self.remove(move || Carried::Removed(lay::remove(&dir, &cas, &places)));
             return;
+        };
+        if is_small {
+            let holds = spare.traces.hold(&dir, began);
+            return self.keep_if(spare, holds);
         }
+        let check = Check { folder: spare.folder, entries: spare.entries.clone(), waits: None };
+        let is_checked = self.remove(move || {
+            let holds = spare.traces.hold(&dir, began);
+            Carried::Checked(Box::new(spare), holds)
+        });
+        if is_checked {
+            self.checks.push(check);
+        }
+    }
+
+    /// It is known whether a copy may serve again, and an attempt may wait for that.
+    pub(super) fn checked(&mut self, spare: Spare, holds: bool, out: &mut Outbox) -> Option<Next> {
+        self.removing -= 1;
+        let at = self.checks.iter().position(|check| check.folder == spare.folder);
+        let waits = at.and_then(|at| self.checks.swap_remove(at).waits);
+        self.keep_if(spare, holds);
+        // One that was released meanwhile is not there any more.
+        let next = waits.and_then(|number| self.listed(number, out));
+        self.remove_spares_beyond();
+        next
+    }
+
+    fn keep_if(&mut self, spare: Spare, holds: bool) {
+        if holds { self.spares.put(spare) } else { self.remove_spare(&spare) }
+    }
+
+    /// Has a thread do what ends with a folder less, or may. `false` when there is none to do it.
+    pub(super) fn remove(&mut self, job: impl FnOnce() -> Carried + Send + 'static) -> bool {
+        // Without a thread for it, it is removed when we leave.
+        let is_put = self.porter.put(0, job).is_ok();
+        self.removing += usize::from(is_put);
+        is_put
+    }
+
+    fn remove_spare(&mut self, spare: &Spare) {
+        let dir = self.place.attempt(spare.folder);
         self.remove(move || {
-            if !is_small && spare.traces.hold(&dir, began) {
-                return Carried::Spare(Box::new(spare));
-            }
-            Carried::Removed(lay::remove(&dir, &cas, &places))
+            tree::remove(&dir);
+            Carried::Removed(0)
         });
     }
 
-    /// Has a thread do what ends with a folder less, or not.
-    pub(super) fn remove(&mut self, job: impl FnOnce() -> Carried + Send + 'static) {
-        // Without a thread for it, it is removed when we leave.
-        self.removing += usize::from(self.porter.put(0, job).is_ok());
+    fn remove_spares_beyond(&mut self) {
+        for spare in self.spares.too_many(self.attempts.len()) {
+            self.remove_spare(&spare);
+        }
     }
 
-    pub(super) fn remove_spares_beyond(&mut self) {
-        for spare in self.spares.too_many(self.attempts.len()) {
-            let dir = self.place.attempt(spare.folder);
-            self.remove(move || {
-                tree::remove(&dir);
-                Carried::Removed(0)
-            });
+    /// The list of an attempt is complete: it has a copy that is there, or one is made.
+    pub(super) fn listed(&mut self, number: u32, out: &mut Outbox) -> Option<Next> {
+        let staged = self.attempts.get_mut(&number)?;
+        if let Some(Spare { folder, traces, .. }) = self.spares.take(&staged.entries) {
+            staged.folder = folder;
+            return self.laid(number, Ok(Some(traces)), out);
         }
+        self.remove_spares_beyond();
+        let lacking = self.missing(number);
+        self.lacking(number, lacking, out)
     }
 
     /// Has the kept files fit their bound again, when enough has come to them. What attempts still wait to be laid out

@@ -40,7 +40,7 @@ use piece::Piece;
 use place::Place;
 pub(crate) use place::clean;
 use porter::{Carried, Porter};
-use spare::{Spare, Spares, Traces};
+use spare::{Check, Spare, Spares, Traces};
 
 /// Bytes that may wait for the engine before no more of a file is read.
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
@@ -72,7 +72,8 @@ pub(super) struct Stages {
     /// The number of the last folder that was made for one.
     last_folder: u32,
     spares: Spares,
-    /// Folders that are being removed.
+    checks: Vec<Check>,
+    /// Folders that are being removed, or may be about to.
     removing: usize,
     /// Attempts whose copies found the disk full, and which try again when those are gone.
     cramped: Vec<u32>,
@@ -142,6 +143,7 @@ impl Stages {
             attempts: BTreeMap::new(),
             last_folder: 0,
             spares: Spares::default(),
+            checks: Vec::new(),
             removing: 0,
             cramped: Vec::new(),
             wanted: HashMap::new(),
@@ -168,13 +170,15 @@ impl Stages {
         if !stage.end {
             return None;
         }
-        if let Some(Spare { folder, traces, .. }) = self.spares.take(&staged.entries) {
-            staged.folder = folder;
-            return self.laid(number, Ok(Some(traces)), out);
+        // A release and the next attempt arrive together, and to make a large copy takes longer than to look at one.
+        let is_same = |check: &&mut Check| check.waits.is_none() && check.entries == staged.entries;
+        if !self.spares.have(&staged.entries)
+            && let Some(check) = self.checks.iter_mut().find(is_same)
+        {
+            check.waits = Some(number);
+            return None;
         }
-        self.remove_spares_beyond();
-        let lacking = self.missing(number);
-        self.lacking(number, lacking, out)
+        self.listed(number, out)
     }
 
     /// What an attempt starts from and is not kept here.
@@ -349,11 +353,7 @@ impl Stages {
                     self.fresh += kept;
                     self.removing -= 1;
                 }
-                Carried::Spare(spare) => {
-                    self.removing -= 1;
-                    self.spares.put(*spare);
-                    self.remove_spares_beyond();
-                }
+                Carried::Checked(spare, holds) => next.extend(self.checked(*spare, holds, out)),
                 Carried::Trimmed => self.trimming = false,
                 Carried::Cleaned(removed) => {
                     self.trimming = false;
@@ -460,10 +460,10 @@ impl Staged {
     }
 
     /// Its copy, if that may serve again should nothing in it have changed.
-    fn into_spare(self) -> Option<Spare> {
+    fn take_spare(&mut self) -> Option<Spare> {
         let may_serve = !self.is_last && self.places.is_empty() && matches!(self.phase, Phase::Laid);
-        let Self { folder, entries, traces, .. } = self;
-        traces.filter(|_| may_serve).map(|traces| Spare { folder, entries, traces })
+        let traces = self.traces.take().filter(|_| may_serve)?;
+        Some(Spare { folder: self.folder, entries: std::mem::take(&mut self.entries), traces })
     }
 }
 

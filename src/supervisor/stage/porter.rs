@@ -22,8 +22,8 @@ pub(super) enum Carried {
     Collected(Box<Found>),
     /// The folder of an attempt is gone; so many bytes of it are kept.
     Removed(u64),
-    /// The folder of an attempt is as it was laid out, and stays.
-    Spare(Box<Spare>),
+    /// Whether the folder of an attempt is as it was laid out.
+    Checked(Box<Spare>, bool),
     Trimmed,
     /// Nothing is kept.
     Cleaned(Removed),

@@ -85,12 +85,18 @@ impl Traces {
     /// is any more.
     pub(super) fn hold(&self, dir: &Path, began: i64) -> bool {
         let Ok(root) = Root::open(dir) else { return false };
-        self.all.iter().all(|(path, noted)| {
-            let is_same = Trace::at(&root, path, noted.digest).is_ok_and(|now| now == *noted);
-            let is_large = noted.stat.is_file() && noted.stat.size > READ_AGAIN_BYTES_MAX;
-            let shows = || self.show_all && noted.stat.shows_changes_from(began);
-            is_same && if is_large { shows() } else { self.reads_same(&root, path, noted) }
-        })
+        let is_same =
+            |(path, noted): (&PathBuf, &Trace)| Trace::at(&root, path, noted.digest).is_ok_and(|now| now == *noted);
+        let mut small = self.all.iter().filter(|(_, noted)| !noted.is_large());
+        self.may_hold(began)
+            && self.all.iter().all(is_same)
+            && small.all(|(path, noted)| self.reads_same(&root, path, noted))
+    }
+
+    /// Whether it can be known at all that nothing was changed from `began` on.
+    pub(super) fn may_hold(&self, began: i64) -> bool {
+        let mut large = self.all.values().filter(|noted| noted.is_large());
+        large.all(|noted| self.show_all && noted.stat.shows_changes_from(began))
     }
 
     fn reads_same(&self, root: &Root, path: &Path, noted: &Trace) -> bool {
@@ -115,6 +121,10 @@ fn stamps_mapped(root: &Root) -> bool {
 }
 
 impl Trace {
+    fn is_large(&self) -> bool {
+        self.stat.is_file() && self.stat.size > READ_AGAIN_BYTES_MAX
+    }
+
     /// Of what is at a path, no link followed.
     #[allow(clippy::useless_conversion, reason = "its type differs by processor")]
     fn at(root: &Root, path: &Path, digest: Option<Digest>) -> io::Result<Self> {
@@ -142,6 +152,16 @@ pub(super) struct Spare {
     pub(super) traces: Traces,
 }
 
+/// A copy of which a thread finds out whether it may serve again.
+#[derive(Debug)]
+pub(super) struct Check {
+    /// The number of its folder.
+    pub(super) folder: u32,
+    pub(super) entries: Vec<OutputRef>,
+    /// The attempt that has it if so.
+    pub(super) waits: Option<u32>,
+}
+
 /// As many copies as attempts have ever had at once, those of attempts among them: what waits to be used again never
 /// takes more of the disk than was taken without.
 #[derive(Debug, Default)]
@@ -153,6 +173,10 @@ pub(super) struct Spares {
 impl Spares {
     pub(super) fn put(&mut self, spare: Spare) {
         self.all.push_back(spare);
+    }
+
+    pub(super) fn have(&self, entries: &[OutputRef]) -> bool {
+        self.all.iter().any(|spare| spare.entries == entries)
     }
 
     /// One that starts from exactly this.

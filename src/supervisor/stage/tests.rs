@@ -199,6 +199,61 @@ fn a_copy_that_nobody_changed_serves_again() {
 }
 
 #[test]
+fn a_copy_with_outputs_serves_no_other() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    let entry = listed("f", b"same");
+    content(&mut stages, &entry.digest, b"same", &mut out);
+    stages.stage(1, Stage { entries: vec![entry], end: true }, &mut out);
+    assert!(matches!(stages.spawn(1, Spawn::default()), Some(Next::Spawn(..))));
+    let collect = Collect { outputs: vec!["f".to_owned()], files: Vec::new() };
+    let passed = Exited { code: Some(0), ..Exited::default() };
+    assert!(stages.ended(1, Some(&collect), &passed, false));
+    while !matches!(stages.carried(&mut out)[..], [Next::Exited(..)]) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let dir = stages.dir(1);
+    stages.release(1);
+    wait_for(&mut stages, &mut out);
+    assert!(!dir.exists());
+}
+
+/// What takes a thread to look at is looked at while the next attempt waits for it: both are told at once.
+#[test]
+fn a_large_copy_serves_the_attempt_that_comes_with_its_release() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut stages = stages(dir.path(), 1 << 20);
+    let mut out = Outbox::default();
+    content(&mut stages, &Digest::of(b"same"), b"same", &mut out);
+    let all = || Stage { entries: (0..=FILES_AT_ONCE).map(|n| listed(&format!("f{n}"), b"same")).collect(), end: true };
+    stages.stage(1, all(), &mut out);
+    wait_for(&mut stages, &mut out);
+    let first = stages.dir(1);
+    for (number, is_changed, is_given_up) in [(1, false, false), (2, true, false), (3, false, true)] {
+        let dir = stages.dir(number);
+        assert!(matches!(stages.spawn(number, Spawn::default()), Some(Next::Spawn(..))));
+        if is_changed {
+            std::fs::write(dir.join(COPY).join("f0"), "else").unwrap();
+        }
+        assert!(!stages.ended(number, None, &Exited::default(), false));
+        stages.release(number);
+        stages.stage(number + 1, all(), &mut out);
+        assert!(matches!(stages.attempts[&(number + 1)].phase, Phase::Listing));
+        if is_given_up {
+            stages.release(number + 1);
+        }
+        wait_for(&mut stages, &mut out);
+        assert_eq!(dir.exists(), !is_changed, "{number}");
+        if !is_given_up {
+            assert!(matches!(stages.attempts[&(number + 1)].phase, Phase::Laid));
+            assert_eq!(stages.dir(number + 1) == dir, !is_changed, "{number}");
+        }
+    }
+    assert!(!first.exists() && stages.checks.is_empty() && stages.removing == 0);
+}
+
+#[test]
 fn a_copy_with_no_room_waits_for_what_is_being_removed() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut stages = stages(dir.path(), 1 << 20);
