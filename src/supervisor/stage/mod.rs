@@ -77,6 +77,8 @@ pub(super) struct Stages {
     removing: usize,
     /// Attempts whose copies found the disk full, and which try again when those are gone.
     cramped: Vec<u32>,
+    /// Files that found the disk full, and are asked for again then.
+    unasked: Vec<Digest>,
     /// Digests that the engine was asked for, and the attempts that wait for them.
     wanted: HashMap<Digest, Vec<u32>>,
     outgoing: VecDeque<Outgoing>,
@@ -146,6 +148,7 @@ impl Stages {
             checks: Vec::new(),
             removing: 0,
             cramped: Vec::new(),
+            unasked: Vec::new(),
             wanted: HashMap::new(),
             outgoing: VecDeque::new(),
             porter,
@@ -212,8 +215,13 @@ impl Stages {
     /// A piece of a file that was asked for.
     pub(super) fn content(&mut self, body: &[u8], out: &mut Outbox) -> Result<Vec<Next>, String> {
         let piece = Piece::take(body).ok_or("a piece of a file that makes no sense")?;
-        let (digest, error, may_ask_again) = match self.cache.receive(&piece) {
-            Received::Some => return Ok(Vec::new()),
+        let received = self.cache.receive(&piece);
+        Ok(self.received(received, out))
+    }
+
+    fn received(&mut self, received: Received, out: &mut Outbox) -> Vec<Next> {
+        let (digest, error, may_ask_again) = match received {
+            Received::Some => return Vec::new(),
             Received::Whole(digest, bytes) => {
                 self.fresh += bytes;
                 (digest, None, false)
@@ -221,7 +229,11 @@ impl Stages {
             // What another attempt may have damaged is no fault of those that wait for it.
             Received::Broken(digest) => (digest, Some("it was changed while it was sent".to_owned()), true),
             Received::Full(digest, error) => {
-                let has_room = self.make_room() || self.removing > 0;
+                let has_room = self.make_room();
+                if !has_room && self.removing > 0 {
+                    self.unasked.push(digest);
+                    return Vec::new();
+                }
                 (digest, Some(format!("{error}; {CLEANS}")), has_room)
             }
             Received::Failed(digest, error) => (digest, Some(error), false),
@@ -250,7 +262,21 @@ impl Stages {
             put(out, Kind::Lacks, *first, &Wanted { digests: vec![digest] });
             self.wanted.insert(digest, again);
         }
-        Ok(next)
+        next
+    }
+
+    /// There is room for what there was none for, as far as there will be.
+    fn try_again(&mut self, out: &mut Outbox) -> Vec<Next> {
+        for digest in std::mem::take(&mut self.unasked) {
+            let mut waiting = self.wanted.remove(&digest).unwrap_or_default();
+            waiting.retain(|number| self.attempts.contains_key(number));
+            if let Some(first) = waiting.first() {
+                put(out, Kind::Lacks, *first, &Wanted { digests: vec![digest] });
+                self.wanted.insert(digest, waiting);
+            }
+        }
+        let cramped = std::mem::take(&mut self.cramped);
+        cramped.into_iter().filter_map(|number| self.lay(number, out)).collect()
     }
 
     /// A process is to be started in an attempt's copy: at once, or when the copy is there.
@@ -368,9 +394,7 @@ impl Stages {
             }
         }
         if self.removing == 0 {
-            for number in std::mem::take(&mut self.cramped) {
-                next.extend(self.lay(number, out));
-            }
+            next.extend(self.try_again(out));
         }
         self.trim();
         next

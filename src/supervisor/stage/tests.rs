@@ -272,8 +272,17 @@ fn a_copy_with_no_room_waits_for_what_is_being_removed() {
     stages.attempts.get_mut(&1).unwrap().phase = Phase::Laying;
     assert!(stages.laid(1, full(), &mut out).is_none());
     assert!(matches!(stages.attempts[&1].phase, Phase::Laying) && stages.carried(&mut out).is_empty());
+    // So is a file that comes, however often it would have been asked for again meanwhile.
+    let other = listed("g", b"other");
+    stages.stage(2, Stage { entries: vec![other.clone()], end: true }, &mut out);
+    let asked = |out: &mut Outbox| frames(out).iter().filter(|(kind, _)| *kind == Kind::Lacks).count();
+    assert_eq!(asked(&mut out), 1);
+    let full_again = || Received::Full(other.digest, "the disk is full".to_owned());
+    assert!(stages.received(full_again(), &mut out).is_empty());
+    assert_eq!(asked(&mut out), 0);
     go.send(()).unwrap();
     wait_for(&mut stages, &mut out);
+    assert_eq!((asked(&mut out), stages.attempts[&2].again), (1, 0));
     assert!(matches!(stages.attempts[&1].phase, Phase::Laid), "{:?}", stages.attempts[&1].phase);
     // With nothing to wait for, it is told.
     stages.attempts.get_mut(&1).unwrap().phase = Phase::Laying;
