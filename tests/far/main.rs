@@ -159,6 +159,24 @@ fn a_copy_serves_again_unless_somebody_changed_it() {
     assert!(first == second && second != third && third == fourth, "{said}");
 }
 
+/// Who may mount can make a folder read only that looks as it did.
+#[test]
+fn a_copy_with_a_mount_in_it_does_not_serve_again() {
+    let tasks = r#"[tasks.mounts]
+sh = "if mount --bind . . 2> /dev/null; then mount -o remount,bind,ro .; fi"
+inputs = ["in"]
+cache = false
+[tasks.next]
+sh = "echo more >> in"
+inputs = ["in"]
+cache = false
+needs = [{ task = "mounts", order_only = true }]
+"#;
+    let Some(far) = Far::new("mounts", tasks) else { return };
+    fs::write(far.dir.path().join("in"), "as it was").unwrap();
+    far.passes(&["run"]);
+}
+
 /// Beside a task that lives on, nobody can say whose a process is that hides it, so nothing that may be its folder serves.
 #[test]
 fn a_copy_does_not_serve_again_while_a_process_hides_whose_it_is() {

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::lay::COPY;
 use crate::digest::Digest;
@@ -26,6 +26,8 @@ const READ_AGAIN_BYTES_MAX: u64 = 64 << 10;
 /// What took this long to lay out can wait until the clock has gone on.
 const LONG: Duration = Duration::from_millis(400);
 
+/// Asks for the number of a mount. What is mounted on itself looks as it did, and may be read only.
+const MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x1000);
 /// File systems that stamp a file when somebody begins to write to a mapping of it: ext2 to ext4, XFS and Btrfs. Those in
 /// memory do not, nor does what is laid over one.
 const STAMP_MAPPED: [i128; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
@@ -46,6 +48,8 @@ struct Trace {
     owner: (u32, u32),
     /// Bytes that the names of its extended attributes take.
     attributes: usize,
+    /// The number of the mount that it is seen through; 0 where the kernel does not say.
+    mount: u64,
     /// Of a file's bytes, or of a link's text.
     digest: Option<Digest>,
 }
@@ -137,6 +141,7 @@ impl Trace {
             names: u64::from(about.st_nlink),
             owner: (about.st_uid, about.st_gid),
             attributes,
+            mount: rustix::fs::statx(root.as_fd(), here, AtFlags::SYMLINK_NOFOLLOW, MOUNT).map_or(0, |x| x.stx_mnt_id),
             digest,
         })
     }
