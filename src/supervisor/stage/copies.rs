@@ -46,7 +46,7 @@ impl Stages {
 
     /// It is known whether a copy may serve again, and an attempt may wait for that.
     pub(super) fn checked(&mut self, spare: Spare, holds: bool, out: &mut Outbox) -> Option<Next> {
-        self.removing -= 1;
+        self.gone += 1;
         let at = self.checks.iter().position(|check| check.folder == spare.folder);
         let waits = at.and_then(|at| self.checks.swap_remove(at).waits);
         self.keep_if(spare, holds);
@@ -64,7 +64,7 @@ impl Stages {
     pub(super) fn remove(&mut self, job: impl FnOnce() -> Carried + Send + 'static) -> bool {
         // Without a thread for it, it is removed when we leave.
         let is_put = self.porter.put(0, job).is_ok();
-        self.removing += usize::from(is_put);
+        self.going += u64::from(is_put);
         is_put
     }
 
@@ -186,8 +186,8 @@ impl Stages {
                 staged.again += 1;
                 if self.make_room() {
                     self.lay(number, out)
-                } else if self.removing > 0 {
-                    self.cramped.push(number);
+                } else if self.going > self.gone {
+                    self.cramped.push((number, self.going));
                     None
                 } else {
                     self.fail(number, format!("{error}; {CLEANS}"))

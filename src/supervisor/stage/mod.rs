@@ -73,12 +73,13 @@ pub(super) struct Stages {
     last_folder: u32,
     spares: Spares,
     checks: Vec<Check>,
-    /// Folders that are being removed, or may be about to.
-    removing: usize,
-    /// Attempts whose copies found the disk full, and which try again when those are gone.
-    cramped: Vec<u32>,
+    /// Folders that were to be removed so far, or looked at for that, and with how many of them that is over.
+    going: u64,
+    gone: u64,
+    /// Attempts whose copies found the disk full, and which try again when so many are gone.
+    cramped: Vec<(u32, u64)>,
     /// Files that found the disk full, and are asked for again then.
-    unasked: Vec<Digest>,
+    unasked: Vec<(Digest, u64)>,
     /// Digests that the engine was asked for, and the attempts that wait for them.
     wanted: HashMap<Digest, Vec<u32>>,
     outgoing: VecDeque<Outgoing>,
@@ -146,7 +147,8 @@ impl Stages {
             last_folder: 0,
             spares: Spares::default(),
             checks: Vec::new(),
-            removing: 0,
+            going: 0,
+            gone: 0,
             cramped: Vec::new(),
             unasked: Vec::new(),
             wanted: HashMap::new(),
@@ -230,8 +232,8 @@ impl Stages {
             Received::Broken(digest) => (digest, Some("it was changed while it was sent".to_owned()), true),
             Received::Full(digest, error) => {
                 let has_room = self.make_room();
-                if !has_room && self.removing > 0 {
-                    self.unasked.push(digest);
+                if !has_room && self.going > self.gone {
+                    self.unasked.push((digest, self.going));
                     return Vec::new();
                 }
                 (digest, Some(format!("{error}; {CLEANS}")), has_room)
@@ -267,7 +269,8 @@ impl Stages {
 
     /// There is room for what there was none for, as far as there will be.
     fn try_again(&mut self, out: &mut Outbox) -> Vec<Next> {
-        for digest in std::mem::take(&mut self.unasked) {
+        let gone = self.gone;
+        for (digest, _) in self.unasked.extract_if(.., |(_, at)| *at <= gone) {
             let mut waiting = self.wanted.remove(&digest).unwrap_or_default();
             waiting.retain(|number| self.attempts.contains_key(number));
             if let Some(first) = waiting.first() {
@@ -275,8 +278,8 @@ impl Stages {
                 self.wanted.insert(digest, waiting);
             }
         }
-        let cramped = std::mem::take(&mut self.cramped);
-        cramped.into_iter().filter_map(|number| self.lay(number, out)).collect()
+        let cramped: Vec<_> = self.cramped.extract_if(.., |(_, at)| *at <= gone).collect();
+        cramped.into_iter().filter_map(|(number, _)| self.lay(number, out)).collect()
     }
 
     /// A process is to be started in an attempt's copy: at once, or when the copy is there.
@@ -377,7 +380,7 @@ impl Stages {
             match carried {
                 Carried::Removed(kept) => {
                     self.fresh += kept;
-                    self.removing -= 1;
+                    self.gone += 1;
                 }
                 Carried::Checked(spare, holds) => next.extend(self.checked(*spare, holds, out)),
                 Carried::Trimmed => self.trimming = false,
@@ -393,9 +396,7 @@ impl Stages {
                 Carried::Collected(found) => next.extend(self.collected(number, *found, out)),
             }
         }
-        if self.removing == 0 {
-            next.extend(self.try_again(out));
-        }
+        next.extend(self.try_again(out));
         self.trim();
         next
     }
