@@ -182,6 +182,10 @@ impl Lane {
         !self.released.is_empty()
     }
 
+    pub(super) fn beats(&self) -> bool {
+        self.beat_at.is_some()
+    }
+
     pub(super) fn hear(&mut self, now: Millis) {
         self.heard = now;
     }

@@ -382,7 +382,8 @@ impl<'a> Engine<'a> {
         let mut lost = Vec::new();
         for (id, lane) in &mut self.lanes {
             let is_preparing = |flight: &Flight| flight.is_preparing() && flight.worker == lane.worker;
-            if lane.has_released() && !self.flights.values().any(is_preparing) {
+            // Where no beat is said, what is prepared may be the next word for long.
+            if lane.has_released() && !(lane.beats() && self.flights.values().any(is_preparing)) {
                 lane.let_go();
             }
             if let Some(link) = lane.any_link()

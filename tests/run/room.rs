@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::support::Fleet;
+use rustix::process::Signal;
+
+use super::support::{Fleet, until};
 
 const WORKER: &str = "[workers.w]\nhost = 'local'\nslots = 4\ntrust = 'sandbox'\nattempt_size = '8MiB'\n";
 
@@ -71,4 +73,22 @@ fn what_crashed_runs_have_left_is_removed_and_told() {
     fleet.run(["workers", "clean"]).passes().says(told);
     assert!(!fleet.exists(".fleet/workers/w"));
     fleet.run(["workers", "clean"]).passes().says("w: nothing is kept\n");
+}
+
+/// No beat tells a worker on this machine what it may remove, and what another task reads first can take long.
+#[test]
+fn a_directory_goes_while_another_attempt_is_prepared() {
+    let tasks = "[tasks.t]\nsh = 'sleep 0.3'\n[tasks.late]\nrun = 'true'\ninputs = ['big']\n";
+    let fleet = Fleet::of(&format!("{WORKER}{tasks}").replace("8MiB", "9GiB"));
+    std::fs::File::create(fleet.path("big")).unwrap().set_len(8 << 30).unwrap();
+    let attempts = || {
+        let runs = std::fs::read_dir(fleet.path(".fleet/workers/w/runs")).into_iter().flatten().flatten();
+        let all = runs.filter_map(|run| std::fs::read_dir(run.path().join("attempts")).ok());
+        all.flatten().count()
+    };
+    let run = fleet.start(["run"]);
+    until("the attempt has a directory", || attempts() == 1);
+    until("its directory is gone", || attempts() == 0);
+    assert_eq!(fleet.started(), ["t"]);
+    run.signal(Signal::KILL);
 }
