@@ -19,7 +19,7 @@ impl Stages {
         self.bound.end(number);
         let Some(staged) = self.attempts.get_mut(&number) else { return };
         if matches!(staged.phase, Phase::Laying | Phase::Collecting(_) | Phase::Leaving) {
-            // A thread works in it; the engine does not ask for this, and what is left is removed when we leave.
+            // A thread works in it; when that has ended, so has the copy.
             staged.phase = Phase::Leaving;
             return;
         }

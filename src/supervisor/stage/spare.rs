@@ -167,8 +167,8 @@ pub(super) struct Check {
     pub(super) waits: Option<u32>,
 }
 
-/// As many copies as attempts have ever had at once, those of attempts among them: what waits to be used again never
-/// takes more of the disk than was taken without.
+/// As many copies as attempts have ever had at once, those of attempts among them: what waits to be used again takes the
+/// place of an attempt, and each has its bound.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     all: VecDeque<Spare>,
