@@ -21,7 +21,7 @@ use crate::host::connect::{Connected, Unreachable};
 use crate::host::container::Image;
 use crate::id::{Attempt, TaskId, WorkerId};
 use crate::journal::{Event, LogWriter};
-use crate::model::Task;
+use crate::model::{Host, Task};
 use crate::place::Placement;
 use crate::policy::verdict::How;
 use crate::schedule::{Input, StopCause};
@@ -381,11 +381,27 @@ impl Engine<'_> {
         }
     }
 
+    /// An exit is on no record of the supervisor's.
+    fn exit_unlogged(&mut self, n: u32, error: &str) {
+        let Some(flight) = self.flights.get(&n) else { return };
+        let worker = &self.view.fleet.workers[flight.worker];
+        if worker.host == Host::Local {
+            // Nothing new may rely on there being one.
+            return self.disk_lost(&format!("the exit log cannot be written: {error}"));
+        }
+        // That of another host is not read by whoever goes on with the run.
+        let text = format!("worker `{}` cannot write its exit log: {error}", worker.name);
+        if let Some(lane) = flight.lane.and_then(|lane| self.lanes.get_mut(&lane))
+            && !std::mem::replace(&mut lane.is_unlogged, true)
+        {
+            self.warn(&text);
+        }
+    }
+
     pub(super) fn exited(&mut self, n: u32, exited: Exited) {
         self.printed_all(n);
         if let Some(error) = &exited.exit_log_error {
-            // The exit is on no record of the supervisor's, so nothing new may rely on there being one.
-            self.disk_lost(&format!("the exit log cannot be written: {error}"));
+            self.exit_unlogged(n, error);
         }
         let Some(flight) = self.flights.get_mut(&n) else { return };
         if let Phase::Commanding { ends, .. } = &mut flight.phase {

@@ -73,6 +73,13 @@ pub(super) struct Loss {
     pub is_final: bool,
 }
 
+/// When a worker is tried again that was lost then and may be away so long; the last time when that is over.
+fn next_try(now: Millis, (since, limit): (Millis, Duration), tries: u32) -> Option<Millis> {
+    let end = since.after(limit);
+    let pause = PAUSE_MAX.min(PAUSE_FIRST * 2_u32.saturating_pow(tries));
+    (now < end).then(|| now.after(pause).min(end))
+}
+
 impl Engine<'_> {
     /// A worker is lost, and with it these attempts.
     pub(super) fn gone(&mut self, worker: WorkerId, loss: &Loss, attempts: &[u32]) {
@@ -107,15 +114,15 @@ impl Engine<'_> {
         let stood = |away: &Away| matches!(away.step, Step::Back(at) if now.since(at) >= limit);
         let before = before.filter(|away| !stood(away));
         let (since, tries) = before.as_ref().map_or((now, 0), |away| (away.since, away.tries));
-        let at = now.after(PAUSE_MAX.min(PAUSE_FIRST * 2_u32.saturating_pow(tries)));
+        let next = next_try(now, (since, limit), tries);
         let (before, last, waiting) = before.map(|away| (away.why, away.last, away.waiting)).unwrap_or_default();
         let (why, last) = why.map_or((before, last), |why| (why.to_owned(), None));
-        let goes_on = at <= since.after(limit);
-        reach.away = Some(Away { why, last, since, tries: tries + 1, step: Step::Pause(at), waiting });
-        if goes_on {
+        let step = Step::Pause(next.unwrap_or(now));
+        reach.away = Some(Away { why, last, since, tries: tries + 1, step, waiting });
+        if next.is_some() {
             self.tell(Input::WorkerAway(worker));
         }
-        goes_on
+        next.is_some()
     }
 
     /// No more attempts go to this worker.
@@ -190,6 +197,28 @@ impl Engine<'_> {
         let away = &mut self.reach[lane.worker].away;
         if away.as_ref().is_some_and(|away| matches!(away.step, Step::Back(_))) {
             *away = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_tried_until_its_time_is_over_and_not_sooner() {
+        for (limit_s, tries) in
+            [(0, &[][..]), (1, &[1]), (4, &[1, 3, 4]), (15, &[1, 3, 7, 15]), (60, &[1, 3, 7, 15, 30, 45, 60])]
+        {
+            let (begin, limit) = (Millis(500), Duration::from_secs(limit_s));
+            let mut now = begin;
+            let mut seen = Vec::new();
+            while let Some(at) = next_try(now, (begin, limit), u32::try_from(seen.len()).unwrap()) {
+                seen.push(at.since(begin).as_secs());
+                // Every try takes a moment.
+                now = at.after(Duration::from_millis(3));
+            }
+            assert_eq!(seen, tries, "{limit_s} s");
         }
     }
 }

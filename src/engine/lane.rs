@@ -63,6 +63,8 @@ pub(super) struct Lane {
     released: Vec<u32>,
     /// Why it is to be given up when the link was read.
     pub doom: Option<String>,
+    /// Its exit log cannot be written, which was told.
+    pub is_unlogged: bool,
     /// Its one attempt is over.
     is_over: bool,
 }
@@ -289,6 +291,7 @@ impl Engine<'_> {
             orders: Vec::new(),
             released: Vec::new(),
             doom: None,
+            is_unlogged: false,
             is_over: false,
         };
         self.lanes.insert(id, lane);

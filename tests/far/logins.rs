@@ -115,6 +115,22 @@ fn a_full_disk_can_be_cleaned() {
     assert_eq!(on(&far, "find cas -type f; ls -A bin | grep dead"), "");
 }
 
+/// What a worker there cannot note is told, and no reason to end what runs elsewhere.
+#[test]
+fn a_full_disk_there_does_not_end_the_run() {
+    let here = "[workers.here]\nhost = 'local'\nslots = 1\nroles = ['here']\n";
+    let tasks = "[tasks.there]\nrun = 'true'\nworker = { id = 'far' }\n\
+                 [tasks.after]\nrun = 'true'\nworker = { role = 'here' }\nneeds = ['there']\n";
+    let Some(far) = Far::new("filled", &format!("{here}{tasks}")) else { return };
+    if !mount(&far, "size=100m") {
+        return;
+    }
+    far.passes(&["workers", "check"]);
+    on(&far, "cat /dev/zero > fill");
+    let said = far.passes(&["run"]);
+    assert!(said.contains("worker `far` cannot write its exit log: No space left on device"), "{said}");
+}
+
 #[test]
 fn a_sending_that_goes_on_is_left_alone() {
     let Some(far) = Far::new("going-on", TASK) else { return };

@@ -37,6 +37,8 @@ impl Server {
         let wake = self.spawner.wake_fd().as_fd().try_clone_to_owned();
         self.stages = Some(wake.and_then(|wake| Stages::open(place, wake)).map_err(|error| error.to_string())?);
         self.lease_ms = (wanted.lease_ms > 0).then_some(wanted.lease_ms);
+        // The one before us may have kept us waiting, in which we heard nobody.
+        self.heard_ms = sys::boot_ms();
         Ok(Some(facts))
     }
 

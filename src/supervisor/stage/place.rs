@@ -19,6 +19,8 @@ use crate::supervisor::{program, say, sweep};
 /// How long a supervisor waits for the one before it in the same run to be gone; less than the usual lease, in which the
 /// engine waits for us.
 const GONE_MAX: Duration = Duration::from_secs(20);
+/// A program that is younger may be one that is being sent; as the script says that receives it.
+const SENT_MAX: Duration = Duration::from_mins(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const RUNS: &str = "runs";
 const CAS: &str = "cas";
@@ -73,13 +75,17 @@ impl Place {
         }
     }
 
-    /// The same where nothing is to be kept: no files, and no programs of ours but the one that runs. Says what went.
+    /// The same where nothing is to be kept: no files, and no programs of ours but those that run, or are about to. Says
+    /// what went.
     pub(super) fn remove_everything(root: &Path) -> Removed {
         let mut removed = Removed { dead_runs: dead(root).map(sized).sum(), ..Removed::default() };
         Self::remove_dead(root);
         (removed.kept_files, _) = aged::trim(&root.join(CAS), 0);
         let ours = program::again().ok().and_then(|words| Path::new(words.last()?).parent().map(Path::to_owned));
-        for program in below(&root.join("bin")).filter(|program| ours.as_ref() != Some(program)) {
+        let is_unused = |program: &PathBuf| ours.as_ref() != Some(program) && !is_fresh(program);
+        // A run of another build starts its program again for each task that it confines.
+        let others = below(&root.join(RUNS)).filter(|run| !is_dead(run)).count() > 1;
+        for program in below(&root.join("bin")).filter(|program| !others && is_unused(program)) {
             removed.programs += sized(program.clone());
             tree::remove(&program);
         }
@@ -181,6 +187,15 @@ fn sized(path: PathBuf) -> u64 {
     tree::taken(&path, &AtomicBool::new(false))
 }
 
+/// Whether it is so young that a run may be sending it, or about to start it.
+fn is_fresh(program: &Path) -> bool {
+    let is_young = |path: PathBuf| {
+        let modified = fs::symlink_metadata(path).and_then(|about| about.modified());
+        modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age < SENT_MAX))
+    };
+    below(program).chain([program.to_owned()]).any(is_young)
+}
+
 fn is_dead(run: &Path) -> bool {
     run.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(DEAD.as_bytes()))
 }
@@ -268,6 +283,30 @@ mod tests {
         assert_eq!(runs().count(), 2);
         let mine = lock(live.state(), Duration::ZERO).unwrap_err();
         assert_eq!(mine.to_string(), "another supervisor still serves this worker in this run");
+    }
+
+    #[test]
+    fn a_program_that_may_be_in_use_is_left_alone() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mine = Place::open(&wanted(dir.path()), "mine").unwrap();
+        let sent = |name: &str, minutes: u64| {
+            let folder = dir.path().join("bin").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("fleet"), "").unwrap();
+            let then = std::time::SystemTime::now() - Duration::from_mins(minutes);
+            for path in [folder.join("fleet"), folder.clone()] {
+                File::open(path).unwrap().set_modified(then).unwrap();
+            }
+            folder
+        };
+        let (old, new, sending) = (sent("old", 60), sent("new", 1), sent(".in-1", 1));
+        Place::remove_everything(mine.root());
+        assert!(!old.exists() && new.exists() && sending.exists());
+        let old = sent("old", 60);
+        let other = Place::open(&wanted(dir.path()), "other").unwrap();
+        Place::remove_everything(mine.root());
+        assert!(old.exists(), "another run may start its programs again");
+        drop(other);
     }
 
     /// Whoever has opened a place has it, whatever is swept meanwhile.
