@@ -35,13 +35,12 @@ pub fn may_have_secrets(fleet: &Fleet, task: &Task, trust: Trust) -> bool {
     trust >= SECRETS_FROM || secrets(fleet, task)
 }
 
-/// The folder or file that a grant to write opens: what stands before the first wildcard.
+/// The folder or file that a grant to write opens: what stands before its `**`.
 #[must_use]
 pub fn written_folder(workspace: &Path, glob: &str) -> String {
-    let literal: Vec<&str> = glob.split('/').take_while(|part| !part.contains(['*', '?', '[', '{'])).collect();
-    let literal = literal.join("/");
-    let path = if glob.starts_with('/') { literal } else { workspace.join(literal).to_string_lossy().into_owned() };
-    if path.is_empty() { "/".to_owned() } else { path.trim_end_matches('/').to_owned() }
+    // Other patterns are refused when the file is read.
+    let path = workspace.join(glob.strip_suffix("**").unwrap_or(glob));
+    path.to_string_lossy().trim_end_matches('/').to_owned()
 }
 
 #[cfg(test)]
@@ -69,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_to_write_opens_what_stands_before_the_first_wildcard() {
+    fn a_grant_to_write_opens_a_file_or_a_folder() {
         let folder = |glob| written_folder(Path::new("/w"), glob);
         assert_eq!(folder("out/**"), "/w/out");
         assert_eq!(folder("out/app"), "/w/out/app");
-        assert_eq!(folder("/var/cache/app/*"), "/var/cache/app");
+        assert_eq!(folder("/var/cache/app/**"), "/var/cache/app");
         assert_eq!(folder("**"), "/w");
     }
 }

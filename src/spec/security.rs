@@ -13,7 +13,7 @@ use crate::model::{Capability, Grant, SandboxLayer, Security};
 pub enum GrantMistake {
     /// No such word; the nearest one.
     Unknown(Option<&'static str>),
-    /// `write:` with a pattern before the last part of its path.
+    /// `write:` with another pattern than `**` in the place of the last part of its path.
     Pattern,
     /// `write:` and a path that goes up, or has a character that no path has.
     Path,
@@ -125,16 +125,19 @@ fn capability_of(text: &str) -> Result<Capability, GrantMistake> {
     }
 }
 
-/// A path or a glob, absolute or relative to the workspace, whose folder stands without a pattern: a mechanism opens
-/// folders and not patterns.
+/// A path, absolute or relative to the workspace, or all that is below it: what holds a task opens files and folders, and
+/// knows no patterns.
 fn write(glob: &str) -> Result<Box<str>, GrantMistake> {
     let parts: Vec<&str> = glob.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let Some((_, folders)) = parts.split_last() else { return Err(GrantMistake::Path) };
+    let Some((last, folders)) = parts.split_last() else { return Err(GrantMistake::Path) };
     if parts.contains(&"..") || glob.starts_with(['~', '!']) || glob.contains(char::is_control) {
         return Err(GrantMistake::Path);
     }
-    if folders.iter().any(|part| is_glob(part)) || globset::Glob::new(glob).is_err() {
+    if folders.iter().any(|part| is_glob(part)) || is_glob(last) && *last != "**" {
         return Err(GrantMistake::Pattern);
+    }
+    if folders.is_empty() && *last == "**" && glob.starts_with('/') {
+        return Err(GrantMistake::Path);
     }
     let root = if glob.starts_with('/') { "/" } else { "" };
     Ok(format!("{root}{}", parts.join("/")).into())
@@ -175,7 +178,7 @@ mod tests {
             ("release", Capability::Release),
             ("write:dist/**", Capability::Write("dist/**".into())),
             ("write:./a//b/", Capability::Write("a/b".into())),
-            ("write:/var/cache/x/*.tar", Capability::Write("/var/cache/x/*.tar".into())),
+            ("write:/var/cache/x/**", Capability::Write("/var/cache/x/**".into())),
             ("write:**", Capability::Write("**".into())),
         ] {
             assert_eq!(capability_of(text), Ok(capability), "{text}");
@@ -193,6 +196,10 @@ mod tests {
             ("write:*/x", GrantMistake::Pattern),
             ("write:**/*.rs", GrantMistake::Pattern),
             ("write:a/[", GrantMistake::Pattern),
+            ("write:/var/cache/x/*.tar", GrantMistake::Pattern),
+            ("write:*.log", GrantMistake::Pattern),
+            ("write:out/*", GrantMistake::Pattern),
+            ("write:/**", GrantMistake::Path),
         ] {
             assert_eq!(capability_of(text), Err(why), "{text}");
         }

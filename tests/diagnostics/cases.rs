@@ -1221,6 +1221,7 @@ grants = [
   { capability = "write", scope = "a", reason = "x" },
   { capability = "write:**/dist", scope = "a", reason = "x" },
   { capability = "write:../dist", scope = "a", reason = " " },
+  { capability = "write:logs/*.log", scope = "a", reason = "x" },
   { capability = "root", scope = "a[", reason = "x" },
 ]
 "#),

@@ -216,11 +216,12 @@ fn grant(at: &Place, capability: &str, why: &GrantMistake) -> Draft {
                 .at(at, "not one of the words for this")
                 .help(help)
         }
-        GrantMistake::Pattern => {
-            draft("fleet::bad_grant", format!("`{capability}` has a pattern before the last part of its path"))
-                .at(at, "what holds a task opens folders, not patterns")
-                .help("keep the pattern to the end, such as `write:dist/**`, and grant each folder for itself")
-        }
+        GrantMistake::Pattern => draft(
+            "fleet::bad_grant",
+            format!("`{capability}` has a pattern that nothing could hold a task to"),
+        )
+        .at(at, "files and whole folders can be opened, not patterns")
+        .help("end with `/**` for all of a folder, such as `write:dist/**`, and grant each file or folder for itself"),
         GrantMistake::Path => draft("fleet::bad_grant", format!("`{capability}` names nothing that can be written"))
             .at(at, "not a path")
             .help("write a path that is absolute or relative to the workspace, without `..` and `~`"),
