@@ -57,6 +57,14 @@ fn left(engine: &Engine) -> Vec<String> {
     marked(&engine.dir.path().join("place/runs/run.w"))
 }
 
+#[test]
+fn to_wait_for_the_one_before_is_no_silence_of_the_engine() {
+    let fleet = env!("CARGO_BIN_EXE_fleet");
+    let held = "run=${0%/*}/place/runs/run.w; mkdir -p $run; flock $run/lock sleep 2.5 & sleep 0.3";
+    let mut engine = Engine::start_guarded(&format!("{held}; exec {fleet} \"$@\""), 1000);
+    assert_eq!(engine.run(1, &sh("echo it serves")).text(), "it serves\n");
+}
+
 fn signal(engine: &Engine, signal: Signal) {
     let task = i32::try_from(engine.heard[&1].pid.unwrap()).unwrap();
     let stat = fs::read_to_string(format!("/proc/{task}/stat")).unwrap();
