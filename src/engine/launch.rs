@@ -137,7 +137,8 @@ pub(super) fn spawn(
     }
     let has_container = matches!(fleet.workers[worker].host, Host::Container(_));
     spawn.limits = task.limits.as_deref().filter(|_| !has_container).map(trust::limits);
-    let split = wants.stdout.is_some() || wants.stderr.is_some();
+    // What has secrets may print one in pieces, between which the other stream must not come: nothing would find it.
+    let split = wants.stdout.is_some() || wants.stderr.is_some() || !task.secrets.is_empty();
     spawn.streams = if split { Streams::Split } else { Streams::Merged };
     spawn.timeout_ms = task.timeout.map(millis);
     spawn.idle_timeout_ms = task.idle_timeout.map(millis);

@@ -201,6 +201,45 @@ fn no_channel_shows_a_value() {
 }
 
 #[test]
+fn a_value_is_found_in_the_pieces_between_which_the_other_stream_comes() {
+    let other = "x between";
+    for (secret, value) in
+        [("{ key = 'BY_ENV', as = 'env:V' }", "$V"), ("{ key = 'BY_ENV', as = 'file:F' }", "$(cat \"$F\")")]
+    {
+        for words in [&["run"][..], &["run", "--json"], &["run", "-o", "stream", "--no-progress"]] {
+            let fleet = fleet(&format!(
+                r#"
+                [tasks.t]
+                secrets = [{secret}]
+                sh = '''
+                V="{value}"
+                printf '%s' "$V" | head -c 13; sleep 0.1; echo {other} >&2; sleep 0.1; printf '%s' "$V" | tail -c +14; echo
+                printf '%s' "$V" | head -c 13 >&2; sleep 0.1; echo {other}; sleep 0.1; printf '%s' "$V" | tail -c +14 >&2
+                '''
+                [tasks.other]
+                needs = ["t"]
+                sh = 'for n in 1 2 3 4; do echo $n; echo $n >&2; done'
+                "#
+            ));
+            let output = fleet.command([]).args(words).output().expect("the program was built");
+            assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+            hides("stdout", &output.stdout);
+            hides("stderr", &output.stderr);
+            let log = fleet.log("t");
+            for rest in [&BY_ENV[..13], &BY_ENV[13..]] {
+                assert!(!log.contains(rest), "{log}");
+                assert!(!String::from_utf8_lossy(&output.stdout).contains(rest), "{rest}");
+            }
+            assert_eq!((log.matches("[secret BY_ENV]").count(), log.matches(other).count()), (2, 2), "{log}");
+            // Without secrets of its own, a task has one pipe, and its order is exact.
+            assert_eq!(fleet.log("other"), "1\n1\n2\n2\n3\n3\n4\n4\n");
+            nothing_on_disk(&fleet);
+            nothing_is_told(&fleet);
+        }
+    }
+}
+
+#[test]
 fn scorers_see_masked_text_and_say_no_value() {
     let fleet = fleet(
         r#"
