@@ -37,9 +37,24 @@ impl Forms {
         self.percent(value);
         self.json(value);
         self.xml(value);
-        // A word in single quotes, and one that a shell or `Debug` escapes.
-        self.add(value.replace('\'', r"'\''"));
+        self.shell(value);
         self.add(value.escape_debug().collect::<String>());
+    }
+
+    /// As a word that a shell reads again.
+    fn shell(&mut self, value: &str) {
+        self.add(value.replace('\'', r"'\''"));
+        self.add(value.replace('\'', r#"'"'"'"#));
+        self.add(quotes_by_the_run(value));
+        // In double quotes, as bash lists what is exported.
+        self.add(escaped(value, |c, _| matches!(c, '$' | '`' | '"' | '\\')));
+        // Without quotes, as `printf %q` has it, of old and of new, and Ruby's Shellwords.
+        self.add(escaped(value, |c, _| needs_backslash(c)));
+        self.add(escaped(value, |c, before| needs_backslash(c) || (c == '~' && matches!(before, ':' | '='))));
+        self.add(escaped(value, |c, _| !c.is_ascii_alphanumeric() && !"_-.,:+/@".contains(c)));
+        for ascii in [false, true] {
+            self.add(dollar_quoted(value, ascii));
+        }
     }
 
     fn hex(&mut self, value: &str) {
@@ -153,6 +168,71 @@ impl Forms {
         self.add(basic);
         self.add(double);
     }
+}
+
+/// In single quotes, which end for each run of them in the value: dash, and what is of its kind.
+fn quotes_by_the_run(value: &str) -> String {
+    let mut quoted = String::with_capacity(value.len() * 2);
+    let mut rest = value;
+    while let Some(at) = rest.find('\'') {
+        let (text, behind) = rest.split_at(at);
+        rest = behind.trim_start_matches('\'');
+        quoted.extend([text, "'\"", &behind[..behind.len() - rest.len()], "\""]);
+        // None are opened for what does not follow.
+        if !rest.is_empty() {
+            quoted.push('\'');
+        }
+    }
+    quoted + rest
+}
+
+/// A backslash before each character for which that holds, given the one before.
+fn escaped(value: &str, is_escaped: impl Fn(char, char) -> bool) -> String {
+    let mut text = String::with_capacity(value.len() * 2);
+    let mut before = '\0';
+    for c in value.chars() {
+        if is_escaped(c, before) {
+            text.push('\\');
+        }
+        text.push(c);
+        before = c;
+    }
+    text
+}
+
+/// What means something to bash wherever it stands in a word.
+fn needs_backslash(c: char) -> bool {
+    c == '\t' || " !\"$&'()*,;<>?[\\]^`{|}".contains(c)
+}
+
+/// In `$'…'`, as shells write what cannot be printed.
+fn dollar_quoted(value: &str, ascii: bool) -> String {
+    let mut text = String::with_capacity(value.len() * 2);
+    for c in value.chars() {
+        let short = match c {
+            '\'' | '\\' => Some(c),
+            '\n' => Some('n'),
+            '\r' => Some('r'),
+            '\t' => Some('t'),
+            '\x07' => Some('a'),
+            '\x08' => Some('b'),
+            '\x0b' => Some('v'),
+            '\x0c' => Some('f'),
+            '\x1b' => Some('E'),
+            _ => None,
+        };
+        match short {
+            Some(short) => text.extend(['\\', short]),
+            None if c.is_ascii_control() || (ascii && !c.is_ascii()) => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    // Formatting into a String cannot fail.
+                    let _ = write!(text, "\\{byte:03o}");
+                }
+            }
+            None => text.push(c),
+        }
+    }
+    text
 }
 
 fn push_hex(to: &mut String, number: u32, width: usize, upper: bool) {

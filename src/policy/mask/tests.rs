@@ -39,6 +39,11 @@ fn encodings(value: &str) -> Vec<String> {
     let json = serde_json::to_string(value).unwrap();
     all.push(json[1..json.len() - 1].to_owned());
     all.push(json[1..json.len() - 1].replace('/', "\\/"));
+    all.push(value.split('\'').collect::<Vec<_>>().join("'\"'\"'"));
+    if !value.contains('\n') {
+        let plain = |c: char| c.is_alphanumeric() || !c.is_ascii() || "%+-./:=@_~#".contains(c);
+        all.push(value.chars().map(|c| if plain(c) { c.to_string() } else { format!("\\{c}") }).collect());
+    }
     all.push(value.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat());
     all.push(value.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect::<Vec<_>>().concat());
     all
@@ -170,6 +175,41 @@ fn a_value_gives_way_to_its_key() {
         ("hunter2-canar", "hunter2-canar"),
     ] {
         assert_eq!(masks.text(text), masked);
+    }
+}
+
+#[test]
+fn words_of_shells_are_found() {
+    // What dash and bash, Python's `shlex` and Ruby's `shellwords` print; outer quotes are theirs.
+    for (value, words) in [
+        (
+            "it's-a-horse battery",
+            &[
+                r#"'it'"'"'s-a-horse battery'"#,
+                r"'it'\''s-a-horse battery'",
+                r"it\'s-a-horse\ battery",
+                r#""it's-a-horse battery""#,
+            ][..],
+        ),
+        ("''it''s quoted''", &[r#"''"''"'it'"''"'s quoted'"''""#, r#"''"'"''"'"'it'"'"''"'"'s quoted'"'"''"'"''"#]),
+        (
+            "a~b:~c=~{d,e} $f\"g`h\\i#",
+            &[
+                "'a~b:~c=~{d,e} $f\"g`h\\i#'",
+                r#"a~b:~c=~\{d\,e\}\ \$f\"g\`h\\i#"#,
+                r#"a~b:\~c=\~\{d\,e\}\ \$f\"g\`h\\i#"#,
+                r#""a~b:~c=~{d,e} \$f\"g\`h\\i#""#,
+                r#"a\~b:\~c\=\~\{d,e\}\ \$f\"g\`h\\i\#"#,
+            ],
+        ),
+        ("tab\there 'é'\x1b1m\x01end", &[r"$'tab\there \'é\'\E1m\001end'", r"$'tab\there \'\303\251\'\E1m\001end'"]),
+    ] {
+        let masks = masks(value);
+        for word in words {
+            let masked = masks.text(word).into_owned();
+            let left = masked.replace("[secret KEY]", "");
+            assert!(left.len() <= 4 && left.chars().all(|c| "'\"$\\".contains(c)), "{word}: {masked}");
+        }
     }
 }
 
