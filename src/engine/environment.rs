@@ -87,6 +87,8 @@ pub(crate) struct Environments {
     caller: Variables,
     /// Given to every task by us.
     own: Variables,
+    /// Variables of the caller that nothing lets through.
+    withheld: Box<[Box<str>]>,
     shared: Vec<Variables>,
     by_pass: HashMap<Box<[Box<str>]>, usize>,
     programs: HashMap<(String, String, PathBuf), Option<PathBuf>>,
@@ -98,10 +100,12 @@ pub(crate) struct Environments {
 pub(crate) struct SharedEnv(pub usize);
 
 impl Environments {
+    /// `withheld` are the keys of secrets: what has such a name is for the tasks that are given it, and is masked.
     /// Returns also the names whose values are not UTF-8: they reach no task, and the run says so.
     pub(crate) fn capture(
         variables: impl Iterator<Item = (OsString, OsString)>,
         own: Variables,
+        withheld: &[Box<str>],
     ) -> (Self, Vec<String>) {
         let mut caller = Variables::new();
         let mut unreadable = Vec::new();
@@ -117,6 +121,7 @@ impl Environments {
         let this = Self {
             caller,
             own,
+            withheld: withheld.into(),
             shared: Vec::new(),
             by_pass: HashMap::new(),
             programs: HashMap::new(),
@@ -131,7 +136,7 @@ impl Environments {
             return (SharedEnv(index), None);
         }
         let allowed = NameSet::of(BASE_ENV.iter().copied().chain(pass.iter().map(|p| &**p)));
-        let mut variables: Variables = self.caller.iter().filter(|(name, _)| allowed.has(name)).cloned().collect();
+        let mut variables: Variables = self.let_through(&allowed).collect();
         variables.extend(self.own.iter().cloned());
         variables.sort();
         let index = self.shared.len();
@@ -151,7 +156,7 @@ impl Environments {
         let passed = NameSet::of(pass.iter().map(|pattern| &**pattern).chain(SPOKEN_ENV.iter().copied()));
         let ours = |name: &str| self.own.iter().any(|(own, _)| own == name);
         let vars = self.shared[index].iter().filter(|(name, _)| passed.has(name) || ours(name)).cloned().collect();
-        let host = BASE_ENV.iter().filter(|name| !SPOKEN_ENV.contains(name));
+        let host = BASE_ENV.iter().filter(|name| !SPOKEN_ENV.contains(name) && !self.is_withheld(name));
         Env { id, vars, host: host.map(ToString::to_string).collect() }
     }
 
@@ -161,10 +166,19 @@ impl Environments {
             return Arc::clone(known);
         }
         let counts = NameSet::of(COUNTED_ENV.iter().copied().chain(pass.iter().map(|p| &**p)));
-        let counted: Variables = self.caller.iter().filter(|(name, _)| counts.has(name)).cloned().collect();
-        let counted = Arc::new(counted);
+        let counted = Arc::new(self.let_through(&counts).collect());
         self.counted.insert(pass.into(), Arc::clone(&counted));
         counted
+    }
+
+    fn let_through(&self, names: &NameSet<'_>) -> impl Iterator<Item = (String, String)> {
+        let is_passed = |name: &str| names.has(name) && !self.is_withheld(name);
+        self.caller.iter().filter(move |(name, _)| is_passed(name)).cloned()
+    }
+
+    /// Whether a name is that of a secret.
+    pub(crate) fn is_withheld(&self, name: &str) -> bool {
+        self.withheld.iter().any(|key| **key == *name)
     }
 
     /// A variable of the caller.
@@ -224,7 +238,12 @@ mod tests {
 
     fn captured(vars: &[(&str, &str)]) -> Environments {
         let own = vec![("FLEET_RUN_ID".into(), "r".into())];
-        Environments::capture(vars.iter().map(|(k, v)| ((*k).into(), (*v).into())), own).0
+        Environments::capture(
+            vars.iter().map(|(k, v)| ((*k).into(), (*v).into())),
+            own,
+            &["KEPT_KEY".into(), "NO_PROXY".into()],
+        )
+        .0
     }
 
     #[test]
@@ -244,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn the_variable_of_a_secret_is_let_through_by_nothing() {
+        let mut all = captured(&[("KEPT_KEY", "x"), ("KEPT_OTHER", "1")]);
+        let pass = ["KEPT_*".into(), "KEPT_KEY".into()];
+        let (id, new) = all.shared_for(&pass);
+        let names: Vec<_> = new.unwrap().iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["FLEET_RUN_ID", "KEPT_OTHER"]);
+        assert_eq!(*all.counted(&pass), [("KEPT_OTHER".to_owned(), "1".to_owned())]);
+        assert_eq!(all.value(id, &[], "KEPT_KEY"), None);
+        assert!(!all.frame(id.0, true).host.iter().any(|name| name == "NO_PROXY"));
+    }
+
+    #[test]
     fn a_task_elsewhere_speaks_the_callers_language_in_the_hosts_place() {
         let mut all = captured(&[("PATH", "/bin"), ("LC_ALL", "C"), ("MY_A", "1"), ("SECRET", "x")]);
         all.shared_for(&["MY_*".into()]);
@@ -259,7 +290,7 @@ mod tests {
     fn a_value_that_is_not_utf_8_is_named() {
         use std::os::unix::ffi::OsStringExt;
         let vars = [("BAD".into(), OsString::from_vec(vec![0xff])), ("PATH".into(), "/bin".into())];
-        let (_, unreadable) = Environments::capture(vars.into_iter(), Variables::new());
+        let (_, unreadable) = Environments::capture(vars.into_iter(), Variables::new(), &[]);
         assert_eq!(unreadable, ["BAD"]);
     }
 }

@@ -70,7 +70,7 @@ impl Grounds {
             ("FLEET_RUN_ID".to_owned(), run.to_string()),
             ("FLEET_WORKSPACE".to_owned(), fleet.workspace.to_string_lossy().into_owned()),
         ];
-        let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own);
+        let (mut environments, unreadable) = Environments::capture(std::env::vars_os(), own, fleet.allowed_secrets());
         let root = Arc::new(Root::open(&fleet.workspace)?);
         let stop = Arc::new(AtomicBool::new(false));
         let rules = job.options.reuse.clone();

@@ -30,7 +30,7 @@ pub struct Lacking {
 /// When the workspace cannot be opened.
 pub fn preflight(fleet: &Fleet) -> io::Result<Vec<(TaskId, Lacking)>> {
     let root = Root::open(&fleet.workspace)?;
-    let (mut environments, _) = Environments::capture(std::env::vars_os(), Variables::new());
+    let (mut environments, _) = Environments::capture(std::env::vars_os(), Variables::new(), fleet.allowed_secrets());
     let mut found = Vec::new();
     for (id, task) in fleet.tasks.iter().filter(|(_, task)| task.unwanted.is_none()) {
         let lacking = lacking(fleet, task, &root, &mut environments);
@@ -66,8 +66,12 @@ pub(super) fn lacking(fleet: &Fleet, task: &Task, root: &Root, environments: &mu
     }
     let (shared, path) = search_path(environments, task);
     for (index, name) in task.required_env.iter().enumerate() {
-        if environments.value(shared, &task.env, name).is_none() {
+        let is_secret = task.secrets.iter().any(|one| one.delivery.variable() == &**name);
+        if !is_secret && environments.value(shared, &task.env, name).is_none() {
             let why = match environments.caller(name) {
+                Some(_) if environments.is_withheld(name) => {
+                    "is that of a secret, which this task does not ask for: add it to `secrets`"
+                }
                 Some(_) => "is set but not let through: add it to `pass_env`",
                 None => "is not set",
             };

@@ -47,6 +47,12 @@ pub struct Fleet {
 pub type Metadata = BTreeMap<String, serde_json::Value>;
 
 impl Fleet {
+    /// Keys of secrets that tasks may ask for.
+    #[must_use]
+    pub fn allowed_secrets(&self) -> &[Box<str>] {
+        self.policies.security.as_deref().map_or(&[], |security| &security.allowed_secrets)
+    }
+
     /// The task of that exact name. Linear: for a handful of look-ups; loops build their own map.
     #[must_use]
     pub fn task_named(&self, name: &str) -> Option<TaskId> {

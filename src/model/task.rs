@@ -166,6 +166,16 @@ pub enum Delivery {
     Env(Box<str>),
 }
 
+impl Delivery {
+    /// The variable that the attempt is given.
+    #[must_use]
+    pub fn variable(&self) -> &str {
+        match self {
+            Self::File(name) | Self::Env(name) => name,
+        }
+    }
+}
+
 /// Bounds of one attempt, held by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

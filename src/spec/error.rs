@@ -426,6 +426,11 @@ pub enum SpecError {
         list_at: Option<Place>,
         near: Option<String>,
     },
+    /// The variable of a secret in `pass_env`.
+    SecretPassed {
+        key: String,
+        at: Place,
+    },
     SecretCommand {
         at: Place,
     },

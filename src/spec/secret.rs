@@ -126,7 +126,5 @@ impl Secrets<'_> {
 
 /// The variable that an attempt is given.
 fn variable(one: &SecretUse) -> &str {
-    match &one.delivery {
-        Delivery::File(name) | Delivery::Env(name) => name,
-    }
+    one.delivery.variable()
 }

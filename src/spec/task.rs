@@ -289,9 +289,14 @@ impl One<'_> {
             for (n, text) in list.iter().enumerate() {
                 let at = spot.index(n);
                 let Some(name) = self.cx.text(self.scope, &at, text) else { continue };
-                if self.cx.env_name(|| self.cx.map.at(&at), &name, pattern) {
-                    names.push(name);
+                if !self.cx.env_name(|| self.cx.map.at(&at), &name, pattern) {
+                    continue;
                 }
+                if pattern && self.tables.security.is_some_and(|security| security.allowed_secrets.contains(&name)) {
+                    let at = self.cx.map.at(&at);
+                    self.cx.report(SpecError::SecretPassed { key: name.to_string(), at });
+                }
+                names.push(name);
             }
         });
         names.into()

@@ -1679,6 +1679,34 @@ run = "x"
 secrets = [{ key = "TOKEN", as = "env:SET" }]
 "#),
     ]),
+    ("secret_passed", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN", "OTHER"]
+[defaults]
+pass_env = ["T*", "OTHER"]
+[tasks.a]
+run = "x"
+secrets = ["OTHER"]
+[tasks.b]
+run = "x"
+pass_env = ["TOK*", "TOKEN"]
+required_env = ["TOKEN"]
+[tasks.c]
+run = "x"
+"#),
+    ]),
+    ("secret_passed_yaml", &[
+        ("fleet.yaml", br#"name: x
+policies:
+  security:
+    allowed_secrets: [TOKEN]
+tasks:
+  a:
+    run: x
+    pass_env: [TOKEN]
+"#),
+    ]),
     ("literal_secret", &[
         ("fleet.toml", b"name = \"x\"\n[tasks.a]\nenv = { A = \"ghp_\x41b3De6Gh9Jk2Mn5Pq8St1Vw4Yz7Bc0Ef3Hi6\" }\nrun = \"curl https://me:\x68unter2@host.example\"\n# AKIA\x41BCDEFGH12345678\n"),
     ]),

@@ -85,7 +85,7 @@ pub fn foresee(
     closely: bool,
 ) -> io::Result<Foreseen> {
     let root = Arc::new(Root::open(&fleet.workspace)?);
-    let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new());
+    let (mut environments, _) = Environments::capture(std::env::vars_os(), Vec::new(), fleet.allowed_secrets());
     let mut reuse = Reuse::open(fleet, root, state, rules, (&environments, Arc::new(AtomicBool::new(false))), None);
     let asks_remote = reuse.ground.remote.as_ref().is_some_and(Remote::reads);
     // All at once where nothing has to run, as a run does it.

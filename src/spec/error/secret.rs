@@ -1,8 +1,9 @@
 //! The words of mistakes about secrets. No message repeats a value that may be one.
 
 use super::super::map::SourceMap;
-use super::SpecError;
+use super::super::source::Syntax;
 use super::draft::{Draft, draft, list};
+use super::{Place, SpecError};
 
 impl SpecError {
     pub(super) fn of_secrets(&self, map: &SourceMap) -> Option<Draft> {
@@ -39,6 +40,11 @@ impl SpecError {
                     None => draft.help(format!("allow it under `policies.security`: {add}")),
                 }
             }
+            Self::SecretPassed { key, at } => {
+                draft("fleet::secret_passed", format!("`{key}` is a secret of the policy, so its variable is not passed"))
+                    .at(at, "would be handed on to whoever asks, and not be masked")
+                    .help(format!("remove it here and let the task ask for it: {}", as_variable(map, at, key)))
+            }
             Self::SecretCommand { at } => {
                 draft("fleet::secret_command", "the policy names no program that knows secrets")
                     .at(at, "nothing to ask")
@@ -53,5 +59,14 @@ impl SpecError {
             }
             _ => return None,
         })
+    }
+}
+
+/// A list with one secret that becomes the variable of its key, as it is written in that file.
+fn as_variable(map: &SourceMap, at: &Place, key: &str) -> String {
+    match map.syntax(at.file) {
+        Syntax::Toml => format!("`secrets = [{{ key = \"{key}\", as = \"env\" }}]`"),
+        Syntax::Yaml => format!("`secrets: [{{ key: {key}, as: env }}]`"),
+        Syntax::Json => format!("`\"secrets\": [{{ \"key\": \"{key}\", \"as\": \"env\" }}]`"),
     }
 }

@@ -88,6 +88,7 @@ impl SpecError {
             | Self::SecretDelivery { .. }
             | Self::SecretVariable { .. }
             | Self::SecretNotAllowed { .. }
+            | Self::SecretPassed { .. }
             | Self::SecretCommand { .. }
             | Self::LiteralSecret { .. } => self.of_secrets(map),
             Self::Url { .. } | Self::TokenRef { .. } | Self::TokenInClear { .. } | Self::TrustWithoutRemote { .. } => {
