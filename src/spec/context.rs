@@ -323,4 +323,14 @@ impl<'a> Context<'a> {
         }
         valid
     }
+
+    /// A name under which a task may be given something: it is valid, and not that of a variable which fleet sets.
+    pub(super) fn given_name(&self, at: impl Fn() -> Place, name: &str) -> bool {
+        let valid = self.env_name(&at, name, false);
+        let free = !names::is_own(name);
+        if !free {
+            self.report(SpecError::OwnVariable { at: at(), name: name.to_owned() });
+        }
+        valid && free
+    }
 }

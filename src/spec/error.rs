@@ -487,6 +487,11 @@ pub enum SpecError {
         name: String,
         pattern: bool,
     },
+    /// A variable that fleet sets itself.
+    OwnVariable {
+        at: Place,
+        name: String,
+    },
     BadTag {
         at: Place,
         tag: String,

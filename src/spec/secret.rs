@@ -72,10 +72,13 @@ impl Secrets<'_> {
         if source == SecretSource::Command && self.security.is_some_and(|security| security.secrets_command.is_none()) {
             cx.report(SpecError::SecretCommand { at: cx.map.at(&spot.key("source")) });
         }
-        let delivery = match delivery {
-            None => Delivery::File(format!("{key}{FILE}").into()),
-            Some(text) => self.delivery(&spot.key("as"), &key, text)?,
+        let (named_at, delivery) = match delivery {
+            None => (key_spot, Delivery::File(format!("{key}{FILE}").into())),
+            Some(text) => (spot.key("as"), self.delivery(&spot.key("as"), &key, text)?),
         };
+        if !cx.given_name(|| cx.map.at(&named_at), delivery.variable()) {
+            return None;
+        }
         Some(SecretUse { key, source, delivery })
     }
 
@@ -89,11 +92,6 @@ impl Secrets<'_> {
         if !matches!(word, "file" | "env") {
             let near = nearest(word, ["file", "env"]).map(str::to_owned);
             self.cx.report(SpecError::SecretDelivery { at: self.cx.map.at(spot), word: word.to_owned(), near });
-            return None;
-        }
-        if let Some(name) = name
-            && !self.cx.env_name(|| self.cx.map.at(spot), name, false)
-        {
             return None;
         }
         Some(match (word, name) {

@@ -257,7 +257,7 @@ impl One<'_> {
         for (spot, (name, value)) in common.chain(own.iter().map(|entry| (&own_spot, entry))) {
             let at = spot.key(name);
             let value = cx.text(self.scope, &at, &value.to_string());
-            if !cx.env_name(|| cx.map.key_at(&at), name, false) {
+            if !cx.given_name(|| cx.map.key_at(&at), name) {
                 continue;
             }
             let Some(value) = value else { continue };

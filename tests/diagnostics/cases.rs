@@ -1488,6 +1488,25 @@ pass_env = ["OK_*", "NOT-OK"]
 required_env = ["A*"]
 "#),
     ]),
+    ("own_variable", &[
+        ("fleet.toml", br#"name = "x"
+[policies.security]
+allowed_secrets = ["TOKEN", "FLEET_RUN_ID", "FLEET_OTHER"]
+[defaults]
+env = { FLEET_STATE_DIR = "/tmp" }
+[tasks.a]
+run = "x"
+env = { FLEET_TASK = "mine", FLEET_TASKS = "2" }
+[tasks.b]
+run = "x"
+secrets = [
+    { key = "TOKEN", as = "env:FLEET_ATTEMPT_ID" },
+    { key = "TOKEN", as = "file:FLEET_WORKSPACE" },
+    { key = "FLEET_RUN_ID", as = "env" },
+    "FLEET_OTHER",
+]
+"#),
+    ]),
     ("text_empty", &[
         ("fleet.toml", br#"name = "x"
 [tasks.a]

@@ -152,6 +152,21 @@ fn a_task_sees_exactly_the_documented_variables() {
 }
 
 #[test]
+fn nobody_else_sets_a_variable_of_fleet() {
+    for name in documented("Variables of fleet").iter().filter(|name| name.starts_with("FLEET_")) {
+        let env = format!("[tasks.a]\nenv = {{ {name} = 'mine' }}\nrun = 'true'\n");
+        let secret = format!(
+            "[policies.security]\nallowed_secrets = ['KEY']\n\
+             [tasks.a]\nsecrets = [{{ key = 'KEY', as = 'env:{name}' }}]\nrun = 'true'\n"
+        );
+        for text in [env, secret] {
+            let told = Fleet::of(&text).run(["check"]).fails_with(3);
+            told.says(&format!("`{name}` is a variable that fleet sets itself"));
+        }
+    }
+}
+
+#[test]
 fn variables_are_let_through_and_set_in_the_documented_order() {
     Fleet::of(
         r#"

@@ -100,6 +100,7 @@ impl SpecError {
             | Self::Size { .. }
             | Self::IdleTooLong { .. }
             | Self::EnvName { .. }
+            | Self::OwnVariable { .. }
             | Self::BadTag { .. }
             | Self::ItemTwice { .. }
             | Self::EmptyList { .. }
@@ -448,6 +449,12 @@ impl SpecError {
                     } else {
                         "use letters, digits and `_`, no digit first"
                     })
+            }
+            Self::OwnVariable { at, name } => {
+                let mine = name.replacen("FLEET_", "MY_", 1);
+                draft("fleet::own_variable", format!("`{name}` is a variable that fleet sets itself"))
+                    .at(at, "already says something to every task")
+                    .help(format!("choose another name, for example `{mine}`"))
             }
             Self::BadTag { at, tag } => draft("fleet::bad_tag", format!("{tag:?} is not a tag"))
                 .at(at, "not a name")
