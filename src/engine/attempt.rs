@@ -351,12 +351,14 @@ impl Engine<'_> {
     // ── Running ──────────────────────────────────────────────────────────
 
     pub(super) fn running(&mut self, n: u32, started: Started) {
+        // Of what did not start, nothing can be said to have held it.
+        let cell = self.cell_of(n).map(|cell| cell.mechanisms()).unwrap_or_default();
         let Some(flight) = self.flights.get_mut(&n) else { return };
         if !matches!(flight.phase, Phase::Running) {
             return;
         }
         let pid = started.pid;
-        flight.mechanisms = started.mechanisms;
+        flight.mechanisms = cell.into_iter().map(str::to_owned).chain(started.mechanisms).collect();
         let (task, attempt) = (flight.task, flight.attempt);
         self.emit(Event::Running { task, attempt, pid });
         self.tell(Input::Running(task));

@@ -203,7 +203,7 @@ pub(super) struct Taken {
 
 impl Engine<'_> {
     /// What holds the attempt's container, if it gets one, and so a lane, of its own.
-    fn cell_of(&self, n: u32) -> Option<Cell> {
+    pub(super) fn cell_of(&self, n: u32) -> Option<Cell> {
         let flight = self.flights.get(&n)?;
         trust::cell(self.view.fleet, &self.view.fleet.tasks[flight.task], flight.worker)
     }
@@ -364,8 +364,16 @@ impl Engine<'_> {
         let State::Connecting(waiting) = std::mem::replace(&mut lane.state, State::Closed) else { return };
         let name = self.worker_named(worker).to_owned();
         let linked = result.and_then(|connected| self.greet(id, worker, connected));
-        if let Err(Unreachable { why, is_final, .. }) = linked {
+        if let Err(Unreachable { why, is_final, is_refusal, .. }) = linked {
             self.lanes.remove(&id);
+            if is_refusal {
+                // As a supervisor refuses what it cannot hold.
+                let why = format!("worker `{name}`: {why}");
+                for (n, _) in waiting {
+                    self.not_started(n, &why);
+                }
+                return;
+            }
             let why = format!("worker `{name}` cannot be reached: {why}");
             let attempts: Vec<u32> = waiting.iter().map(|(n, _)| *n).collect();
             let loss = Loss { why, was_reached: false, is_final };

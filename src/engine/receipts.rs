@@ -74,9 +74,7 @@ impl Engine<'_> {
         receipt.scorers = judged.records;
         receipt.log = log;
         let checked = judged.writes_checked.then(|| WRITES_CHECKED.into());
-        let cell = trust::cell(self.view.fleet, task, flight.worker).map(|cell| cell.mechanisms()).unwrap_or_default();
-        let cell = cell.into_iter().map(Into::into);
-        let more: Vec<Box<str>> = cell.chain(flight.mechanisms.into_iter().map(Into::into)).chain(checked).collect();
+        let more: Vec<Box<str>> = flight.mechanisms.into_iter().map(Into::into).chain(checked).collect();
         let grants = trust::granted(self.view.fleet, task);
         if (!more.is_empty() || !grants.is_empty())
             && let Some(trust) = &receipt.trust

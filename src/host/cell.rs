@@ -6,8 +6,6 @@ use crate::model::Limits;
 const SANDBOX_ARGS: [&str; 4] = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
 /// And this, unless its task was granted the network.
 const NO_NETWORK: [&str; 2] = ["--network", "none"];
-/// Processes and threads of our own in a container, at most: the guard, the supervisor and its threads.
-const OUR_PIDS: u32 = 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
@@ -41,17 +39,6 @@ impl Cell {
         plain.chain(opened.writes.iter().flat_map(mount)).collect()
     }
 
-    /// The bounds of its attempt.
-    pub(super) fn limit_args(&self) -> Vec<String> {
-        let Some(Limits { cpu_milli, memory_bytes, pids }) = &self.limits else { return Vec::new() };
-        let cpu = cpu_milli.map(|milli| format!("--cpus={}.{:03}", milli / 1000, milli % 1000));
-        // Without swap beside it, as a control group of ours has none.
-        let memory = memory_bytes.map(|bytes| format!("--memory={bytes}"));
-        let swap = memory_bytes.map(|bytes| format!("--memory-swap={bytes}"));
-        let pids = pids.map(|pids| format!("--pids-limit={}", pids.saturating_add(OUR_PIDS)));
-        [cpu, memory, swap, pids].into_iter().flatten().collect()
-    }
-
     /// What it holds an attempt by, for the receipt.
     #[must_use]
     pub fn mechanisms(&self) -> Vec<&'static str> {
@@ -77,7 +64,7 @@ mod tests {
     fn what_is_opened_and_bounded_is_said_and_nothing_else() {
         let limits = Limits { cpu_milli: Some(1500), memory_bytes: None, pids: None };
         let bounded = Cell { sandbox: None, limits: Some(limits) };
-        assert_eq!((bounded.args(), bounded.limit_args()), (vec![], vec!["--cpus=1.500".to_owned()]));
+        assert_eq!(bounded.args(), [] as [&str; 0]);
         assert_eq!(bounded.mechanisms(), ["container_per_attempt", "container_cpu"]);
         let closed = Cell { sandbox: Some(Opened::default()), limits: None };
         assert!(closed.args().join(" ").ends_with("--network none"));

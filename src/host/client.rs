@@ -165,6 +165,11 @@ impl Client {
         }
     }
 
+    /// Whether it has ended by itself; one that cannot be asked has not.
+    pub(super) fn has_ended(&mut self) -> bool {
+        matches!(self.reap(), Ok(Some(_)))
+    }
+
     /// It leads to a host, and is somebody else's to end.
     pub(super) fn into_pipes(mut self) -> io::Result<(Pipes, Said)> {
         let pipes = match (self.child.take(), self.to.take(), self.from.take()) {

@@ -59,16 +59,23 @@ pub struct Unreachable {
     pub is_final: bool,
     /// It has no supervisor and did not take the one that was sent, as one without room does not.
     pub was_sending: bool,
+    /// It was reached, and cannot hold what this one attempt asks for.
+    pub is_refusal: bool,
 }
 
 impl Unreachable {
     #[must_use]
     pub fn new(what: impl fmt::Display) -> Self {
-        Self { why: what.to_string(), is_final: false, was_sending: false }
+        Self { why: what.to_string(), is_final: false, was_sending: false, is_refusal: false }
     }
 
     pub(super) fn for_good(self) -> Self {
         Self { is_final: true, ..self }
+    }
+
+    /// The host does well, and would serve others.
+    pub(super) fn of_the_attempt(self) -> Self {
+        Self { is_refusal: true, ..self }
     }
 }
 

@@ -5,10 +5,12 @@
 //!
 //! The supervisor comes in a volume that is filled once for each build of it, so that any image will do, one without a
 //! shell or a C library included, and so will an engine on another machine.
-//! `command_line` what an engine is asked · `program` the volume · `args` what a worker adds.
+//! `command_line` what an engine is asked · `program` the volume · `args` what a worker adds · `held` which bounds are
+//! held.
 
 mod args;
 mod command_line;
+mod held;
 mod program;
 
 use std::path::Path;
@@ -22,6 +24,7 @@ use super::connect::{Connected, Site, Unreachable};
 use crate::digest::Digest;
 use crate::model::{Container, ContainerEngine};
 use crate::supervisor::program::start_in;
+use args::Bounds;
 use command_line::{CommandLine, Failed};
 use program::{LABEL_PROGRAM, Program, volume};
 
@@ -118,11 +121,20 @@ pub fn connect(
     command.args(cell.map(Cell::args).unwrap_or_default());
     command.args(args::beside(says_no_network, &container.args));
     // The last of two is taken, and these are promised.
-    command.args(cell.map(Cell::limit_args).unwrap_or_default());
+    let bounds = cell.and_then(|cell| cell.limits.as_ref()).map(Bounds::of);
+    command.args(bounds.map(Bounds::args).unwrap_or_default());
     command.arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
     command.current_dir(&site.workspace);
     // It leads there for longer than the thread lives that starts it, and ends with its input.
-    let client = Client::start(&site.clients, Bond::Free, command).map_err(|failure| line.missing(&failure))?;
+    let mut client = Client::start(&site.clients, Bond::Free, command).map_err(|failure| line.missing(&failure))?;
+    if let Some(bounds) = bounds
+        && let Err(error) = held::check(line, name, bounds, &mut client)
+    {
+        // It leaves by itself when nobody holds its other end, and at once.
+        drop(client);
+        remove_by(line, name);
+        return Err(error);
+    }
     let (pipes, said) = client.into_pipes().map_err(Unreachable::new)?;
     Ok(Connected { pipes, said, root: String::new(), container: Some(name.to_owned()), sent })
 }

@@ -1,5 +1,6 @@
 //! Command lines of containers: what they are given, and what they say.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -31,6 +32,22 @@ impl Contained {
         let mut fleet = fleet(self.dir.path(), Path::new("/nowhere"), &["run"]);
         let path = std::env::var_os("PATH").unwrap_or_default();
         fleet.envs(self.containers.variables(&path)).output().unwrap()
+    }
+
+    /// By way of a `docker` that does first as this script says, which has the real one in `$real`.
+    fn by_way_of(&self, bin: &TempDir, script: &str, words: &[&str]) -> Output {
+        let real = which::which("docker").unwrap();
+        program(bin.path(), "docker", &format!("real='{}'\n{script}\nexec \"$real\" \"$@\"", real.display()));
+        let variables = self.containers.variables(OsStr::new(""));
+        fleet(self.dir.path(), bin.path(), words).envs(variables).output().unwrap()
+    }
+
+    /// Another line for the task.
+    fn with(self, line: &str) -> Self {
+        let file = self.dir.path().join("fleet.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("{text}{line}\n")).unwrap();
+        self
     }
 
     #[track_caller]
@@ -85,6 +102,35 @@ fn what_cannot_be_filled_is_not_left() {
         assert!(!output.status.success(), "{}", shown(&output));
         assert_eq!(contained.volumes(), before, "{}", shown(&output));
     }
+}
+
+/// As rootless podman does on cgroup v1, and docker where its kernel lacks a controller.
+const HOLDS_NO_MEMORY: &str = r#"case "$*" in
+"container inspect --format {{.HostConfig"*)
+  told=$("$real" "$@") || exit
+  echo "$told" | awk -F '|' -v OFS='|' '{ $4 = 0; print }'
+  exit;;
+esac"#;
+
+#[test]
+fn a_bound_that_the_engine_leaves_out_fails_the_attempt() {
+    let Some(contained) = Contained::new(Engine::Docker, "operator", "") else { return };
+    let contained = contained.with(r#"limits = { cpu = 1, memory = "64MiB", pids = 50 }"#);
+    contained.passes();
+    let bin = TempDir::new().unwrap();
+    let output = contained.by_way_of(&bin, HOLDS_NO_MEMORY, &["run", "--json"]);
+    let said = shown(&output);
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    let why = "could not be started: worker `w`: docker does not hold `limits.memory`";
+    assert!(said.contains(why), "{said}");
+    assert!(!said.contains("trying again") && !said.contains("container_"), "{said}");
+    assert_eq!(contained.containers.containers().len(), 0, "{said}");
+    let output = contained.by_way_of(&bin, HOLDS_NO_MEMORY, &["workers", "check", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["workers"][0]["works"], &json["workers"][0]["limits"]["enforced"]),
+        (&true.into(), &false.into())
+    );
 }
 
 /// A fleet of one container, and an engine that does as this script says; what it is told is noted.

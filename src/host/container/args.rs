@@ -1,6 +1,7 @@
 //! The `args` of a worker, flag by flag: which of them ours say already, and which mean something to the containers
 //! that only bring the supervisor into a volume.
 
+use crate::model::Limits;
 use crate::spec::container::FLAGS;
 
 /// What says where a container's files and network are, which are ours to say for one that brings the supervisor.
@@ -21,6 +22,40 @@ const OF_TASKS: [&str; 13] = [
 ];
 /// Where a supervisor finds room that finds none elsewhere.
 const TEMPORARY: &str = "/tmp";
+
+/// Processes and threads of our own in a container, at most: the guard, the supervisor and its threads.
+const OUR_PIDS: u32 = 20;
+/// Billionths in a core.
+const NANO: u64 = 1_000_000_000;
+const NANO_IN_MILLI: u64 = 1_000_000;
+
+/// The bounds of an attempt, as an engine counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Billionths of a core.
+    pub cpu_nano: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    pub pids: Option<u64>,
+}
+
+impl Bounds {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            cpu_nano: limits.cpu_milli.map(|milli| u64::from(milli) * NANO_IN_MILLI),
+            memory_bytes: limits.memory_bytes,
+            pids: limits.pids.map(|pids| u64::from(pids.saturating_add(OUR_PIDS))),
+        }
+    }
+
+    pub(super) fn args(self) -> Vec<String> {
+        let cpu = self.cpu_nano.map(|nano| format!("--cpus={}.{:09}", nano / NANO, nano % NANO));
+        // Without swap beside it, as a control group of ours has none.
+        let memory = self.memory_bytes.map(|bytes| format!("--memory={bytes}"));
+        let swap = self.memory_bytes.map(|bytes| format!("--memory-swap={bytes}"));
+        let pids = self.pids.map(|pids| format!("--pids-limit={pids}"));
+        [cpu, memory, swap, pids].into_iter().flatten().collect()
+    }
+}
 
 /// One flag, or several of a letter in one word.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +142,14 @@ mod tests {
     fn what_is_of_programs_stays() {
         let args = words("--runtime=runsc -v ./a:/a --ulimit nofile=9 -m512m --net none -qP --unknown=x --init -e A=b");
         assert_eq!(of_programs(&args), words("--runtime=runsc --ulimit nofile=9 -m512m --unknown=x --init"));
+    }
+
+    #[test]
+    fn bounds_are_said_and_nothing_else() {
+        let limits = Limits { cpu_milli: Some(1500), memory_bytes: None, pids: None };
+        assert_eq!(Bounds::of(&limits).args(), ["--cpus=1.500000000"]);
+        let limits = Limits { cpu_milli: None, memory_bytes: Some(4096), pids: Some(9) };
+        assert_eq!(Bounds::of(&limits).args(), ["--memory=4096", "--memory-swap=4096", "--pids-limit=29"]);
     }
 
     #[test]
