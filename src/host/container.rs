@@ -13,6 +13,7 @@ mod command_line;
 mod held;
 mod program;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::model::{Container, ContainerEngine};
 use crate::supervisor::program::start_in;
 use args::Bounds;
 use command_line::{CommandLine, Failed};
-use program::{LABEL_PROGRAM, Program, volume};
+use program::{LABEL_PROGRAM, Program, WHOLE, volume};
 
 /// Where a container has the supervisor.
 const FOLDER: &str = "/.fleet";
@@ -188,17 +189,31 @@ pub fn bytes_left(engine: ContainerEngine, state_dir: &Path, clients: &Clients) 
     Ok(sizes.sum())
 }
 
-/// Removes the volumes that hold supervisors of other builds; those in use stay.
+/// Removes the volumes that hold supervisors of other builds, and answers with how many builds that were. The one of this
+/// build stays, as on every host: a run of another workspace may be about to start from it. So does what a container has,
+/// together with the mark that it is whole: whoever missed that would fill it under those that start from it.
 ///
 /// # Errors
 /// When the engine does not answer.
 pub fn remove_programs(engine: ContainerEngine, clients: &Clients) -> Result<usize, Unreachable> {
     let line = CommandLine { engine, clients };
+    let ours = Bundle::of_this_program().map(|bundle| volume(&bundle)).unwrap_or_default();
     let filter = format!("label={LABEL_PROGRAM}");
     let listed = line.ask(&["volume", "ls", "--filter", &filter, "--format", "{{.Name}}"]);
     let listed = listed.map_err(|error| line.about(&error, &"it does not answer"))?;
-    // The mark that one is whole goes first.
-    let mut names: Vec<&str> = listed.lines().collect();
-    names.sort_unstable_by_key(|name| std::cmp::Reverse(name.len()));
-    Ok(names.into_iter().filter(|name| line.ask(&["volume", "rm", name]).is_ok()).count())
+    let all: BTreeSet<&str> = listed.lines().map(|name| name.strip_suffix(WHOLE).unwrap_or(name)).collect();
+    let others = all.into_iter().filter(|name| *name != ours && !is_in_use(line, name));
+    Ok(others.filter(|name| remove_program(line, name)).count())
+}
+
+/// What nobody can tell counts as in use.
+fn is_in_use(line: CommandLine<'_>, volume: &str) -> bool {
+    let users = line.ask(&["ps", "--all", "--quiet", "--filter", &format!("volume={volume}")]);
+    users.map_or(true, |users| !users.is_empty())
+}
+
+/// The mark that it is whole goes first.
+fn remove_program(line: CommandLine<'_>, volume: &str) -> bool {
+    let marks = line.ask(&["volume", "rm", &format!("{volume}{WHOLE}")]).is_ok();
+    line.ask(&["volume", "rm", volume]).is_ok() || marks
 }

@@ -29,7 +29,11 @@ impl Contained {
     }
 
     fn run(&self) -> Output {
-        let mut fleet = fleet(self.dir.path(), Path::new("/nowhere"), &["run"]);
+        self.fleet(&["run"])
+    }
+
+    fn fleet(&self, words: &[&str]) -> Output {
+        let mut fleet = fleet(self.dir.path(), Path::new("/nowhere"), words);
         let path = std::env::var_os("PATH").unwrap_or_default();
         fleet.envs(self.containers.variables(&path)).output().unwrap()
     }
@@ -56,10 +60,21 @@ impl Contained {
         assert!(output.status.success(), "{}", shown(&output));
     }
 
-    /// The volumes of ours.
-    fn volumes(&self) -> String {
+    #[track_caller]
+    fn asked(&self, words: &[&str]) {
+        let output = Command::output(self.containers.command().args(words)).unwrap();
+        assert!(output.status.success(), "{}", shown(&output));
+    }
+
+    fn all_volumes(&self) -> String {
         let listed = Command::output(self.containers.command().args(["volume", "ls", "--quiet"])).unwrap();
         String::from_utf8_lossy(&listed.stdout).into_owned()
+    }
+
+    /// Those of this program.
+    fn volumes(&self) -> Vec<String> {
+        let all = self.all_volumes();
+        all.lines().filter(|name| name.starts_with("fleet-")).map(str::to_owned).collect()
     }
 }
 
@@ -124,13 +139,42 @@ fn a_bound_that_the_engine_leaves_out_fails_the_attempt() {
     let why = "could not be started: worker `w`: docker does not hold `limits.memory`";
     assert!(said.contains(why), "{said}");
     assert!(!said.contains("trying again") && !said.contains("container_"), "{said}");
-    assert_eq!(contained.containers.containers().len(), 0, "{said}");
+    let run = said.split("\"run_id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let filter = format!("label=dev.fleet.run={run}");
+    let left = Command::output(contained.containers.command().args(["ps", "--all", "--quiet", "--filter", &filter]));
+    assert_eq!(left.unwrap().stdout, b"", "{said}");
     let output = contained.by_way_of(&bin, HOLDS_NO_MEMORY, &["workers", "check", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&json["workers"][0]["works"], &json["workers"][0]["limits"]["enforced"]),
         (&true.into(), &false.into())
     );
+}
+
+#[test]
+fn what_others_start_from_is_not_cleaned() {
+    for engine in BOTH {
+        let Some(contained) = Contained::new(engine, "operator", "") else { continue };
+        contained.passes();
+        let mine = contained.all_volumes();
+        let made = |name: &str| {
+            for name in [name.to_owned(), format!("{name}-whole")] {
+                contained.asked(&["volume", "create", "--label", "dev.fleet.program=x", &name]);
+            }
+        };
+        made("other-idle");
+        made("other-used");
+        let image = contained.containers.image();
+        contained.asked(&["create", "--name", "uses", "--volume", "other-used:/used", image, "true"]);
+        let said = shown(&contained.fleet(&["workers", "clean"]));
+        let left = contained.all_volumes();
+        assert!(!left.contains("other-idle") && left.contains("other-used-whole"), "{said}{left}");
+        assert!(mine.lines().all(|name| left.contains(name)), "{said}{left}");
+        assert!(said.contains("the programs of 1 other builds"), "{said}");
+        contained.asked(&["rm", "uses"]);
+        contained.fleet(&["workers", "clean"]);
+        assert_eq!(contained.all_volumes(), mine);
+    }
 }
 
 /// A fleet of one container, and an engine that does as this script says; what it is told is noted.

@@ -222,5 +222,5 @@ fn containers(container: &Container, state: &StateDir, clients: &Clients) -> Res
     let left = container::remove_left(engine, state.path(), clients).map_err(|error| error.to_string())?;
     let programs = container::remove_programs(engine, clients).map_err(|error| error.to_string())?;
     let held = if left.is_empty() { String::new() } else { format!(" with {} in them", Bytes(bytes)) };
-    Ok(format!("removed {} containers{held} and {programs} volumes of ours", left.len()))
+    Ok(format!("removed {} containers{held} and the programs of {programs} other builds", left.len()))
 }

@@ -22,6 +22,8 @@ const STEP_MAX: Duration = Duration::from_mins(10);
 const CANNOT_FILL: &str = "the supervisor cannot be put into a volume";
 /// The label of volumes that hold a supervisor.
 pub(super) const LABEL_PROGRAM: &str = "dev.fleet.program";
+/// Ends the name of the volume that says that another one is whole.
+pub(super) const WHOLE: &str = "-whole";
 
 /// A volume that is to be there, and by what it is filled.
 pub(super) struct Program<'a> {
@@ -89,7 +91,7 @@ impl<'a> Program<'a> {
     }
 
     fn whole(&self) -> String {
-        format!("{}-whole", self.volume)
+        format!("{}{WHOLE}", self.volume)
     }
 
     /// Removes what was begun, unless somebody else has it in hand: a volume that a container has stays.
