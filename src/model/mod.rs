@@ -19,7 +19,7 @@ pub use cache::{CacheMode, CacheRemote};
 pub use policy::{CachePolicy, Capability, Grant, Policies, Pool, SandboxLayer, Security};
 pub use retry::{OnUnknown, Repeat, Retry, RetryOn};
 pub use scorer::{Scorer, ScorerRule};
-pub use task::{Action, Artifact, Delivery, Limits, Need, SecretSource, SecretUse, Shell, Task};
+pub use task::{Action, Artifact, Delivery, Limits, Need, PIDS_MAX, SecretSource, SecretUse, Shell, Task};
 pub use worker::{Container, ContainerEngine, Host, Ssh, Trust, Worker, WorkerRequest};
 
 /// A resolved fleet file.

@@ -176,6 +176,9 @@ impl Delivery {
     }
 }
 
+/// As many processes as the kernel counts, and the largest bound on them that it takes.
+pub const PIDS_MAX: u32 = 1 << 22;
+
 /// Bounds of one attempt, held by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -320,6 +320,10 @@ pub enum SpecError {
     MemoryLimit {
         at: Place,
     },
+    PidsLimit {
+        max: u32,
+        at: Place,
+    },
     Grant {
         at: Place,
         capability: String,

@@ -12,7 +12,7 @@ use super::host;
 use super::map::Spot;
 use super::vars::Scope;
 use crate::id::{IdMap, WorkerId};
-use crate::model::{Host, Limits, Policies, Security, Trust, Worker, WorkerRequest};
+use crate::model::{Host, Limits, PIDS_MAX, Policies, Security, Trust, Worker, WorkerRequest};
 use crate::time::written;
 
 /// A beat each second, and one that is late is not yet a loss.
@@ -205,7 +205,11 @@ pub(super) fn limits(cx: &Context<'_>, scope: &Scope<'_>, spot: &Spot<'_>, raw: 
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the file has 0.01 to 1024 cores")]
     let cpu_milli = raw.cpu.as_ref().map(|cores| (cores.0 * 1000.0).round() as u32);
-    Limits { cpu_milli, memory_bytes, pids: raw.pids.map(u32::from) }
+    let pids = raw.pids.map(u32::from);
+    if pids.is_some_and(|pids| pids > PIDS_MAX) {
+        cx.report(SpecError::PidsLimit { max: PIDS_MAX, at: cx.map.at(&spot.key("pids")) });
+    }
+    Limits { cpu_milli, memory_bytes, pids }
 }
 
 pub(super) fn labels(

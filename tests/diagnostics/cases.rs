@@ -1194,6 +1194,16 @@ run = "x"
 limits = { memory = "512kB" }
 "#),
     ]),
+    ("limit_too_large", &[
+        ("fleet.toml", br#"name = "x"
+[tasks.a]
+run = "x"
+limits = { pids = 4194304 }
+[tasks.b]
+run = "x"
+limits = { pids = 99999999 }
+"#),
+    ]),
     ("grant_without_reason", &[
         ("fleet.toml", br#"name = "x"
 [tasks.a]

@@ -1,7 +1,7 @@
 //! The `args` of a worker, flag by flag: which of them ours say already, and which mean something to the containers
 //! that only bring the supervisor into a volume.
 
-use crate::model::Limits;
+use crate::model::{Limits, PIDS_MAX};
 use crate::spec::container::FLAGS;
 
 /// What says where a container's files and network are, which are ours to say for one that brings the supervisor.
@@ -43,7 +43,7 @@ impl Bounds {
         Self {
             cpu_nano: limits.cpu_milli.map(|milli| u64::from(milli) * NANO_IN_MILLI),
             memory_bytes: limits.memory_bytes,
-            pids: limits.pids.map(|pids| u64::from(pids.saturating_add(OUR_PIDS))),
+            pids: limits.pids.map(|pids| u64::from(pids.saturating_add(OUR_PIDS).min(PIDS_MAX))),
         }
     }
 

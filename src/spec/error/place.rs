@@ -70,6 +70,9 @@ impl SpecError {
             Self::MemoryLimit { at } => draft("fleet::bad_limit", "a memory limit is at least 1MiB")
                 .at(at, "no program starts in that")
                 .help(format!("write more, for example {}", assign(map, at, "memory", "512MiB"))),
+            Self::PidsLimit { max, at } => draft("fleet::bad_limit", format!("a limit on processes is at most {max}"))
+                .at(at, "no kernel counts so many")
+                .help("write less, or leave `pids` out: what is not said is not bounded"),
             Self::Grant { at, capability, why } => grant(at, capability, why),
             Self::GrantForNobody { at, scope, near } => {
                 draft("fleet::grant_for_nobody", format!("no task is named `{scope}`, so the grant is for nobody"))

@@ -68,6 +68,7 @@ impl SpecError {
             | Self::TrustOfHost { .. }
             | Self::AttemptSize { .. }
             | Self::MemoryLimit { .. }
+            | Self::PidsLimit { .. }
             | Self::Grant { .. }
             | Self::GrantForNobody { .. } => self.of_places(map),
             Self::UnknownScorer { .. }

@@ -38,6 +38,7 @@ written! {
             /// Memory; an attempt that takes more is killed.
             memory: SizeText,
             /// Processes and threads at once.
+            #[schemars(range(min = 1, max = 4_194_304))]
             pids: NonZeroU32,
         }
     }

@@ -24,6 +24,9 @@ const PREFIX: &str = "fleet.";
 const PERIOD_US: u64 = 100_000;
 const LONG_PERIOD_US: u64 = 1_000_000;
 
+/// The largest bound on processes that the kernel takes.
+const PIDS_MAX: u32 = 1 << 22;
+
 /// Where a container finds its own group in either version.
 const OWN_EVENTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
@@ -226,7 +229,7 @@ fn settings(limits: Limits, extra: u32) -> Vec<(Controller, Settings)> {
         all.push((Controller::Memory, Settings { one, two }));
     }
     if let Some(pids) = limits.pids {
-        let bound = pids.saturating_add(extra).to_string();
+        let bound = pids.saturating_add(extra).min(PIDS_MAX).to_string();
         all.push((
             Controller::Pids,
             Settings { one: vec![must("pids.max", bound.clone())], two: vec![must("pids.max", bound)] },
@@ -261,6 +264,8 @@ mod tests {
     fn our_own_processes_do_not_count() {
         let all = settings(Limits { pids: Some(64), ..Limits::default() }, 2);
         assert_eq!((all.len(), &*all[0].1.one[0].value), (1, "66"));
+        let all = settings(Limits { pids: Some(PIDS_MAX), ..Limits::default() }, 2);
+        assert_eq!(all[0].1.two[0].value, PIDS_MAX.to_string());
         assert!(settings(Limits::default(), 2).is_empty());
     }
 
