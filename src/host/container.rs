@@ -122,7 +122,7 @@ pub fn connect(
     command.args(cell.map(Cell::args).unwrap_or_default());
     command.args(args::beside(says_no_network, &container.args));
     // The last of two is taken, and these are promised.
-    let bounds = cell.and_then(|cell| cell.limits.as_ref()).map(Bounds::of);
+    let bounds = cell.and_then(|cell| cell.limits.as_ref()).map(|limits| Bounds::of(limits).within(&container.args));
     command.args(bounds.map(Bounds::args).unwrap_or_default());
     command.arg("--entrypoint").arg(&words[0]).arg(&image.id).args(&words[1..]).arg("guard");
     command.current_dir(&site.workspace);

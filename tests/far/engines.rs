@@ -152,6 +152,24 @@ fn a_bound_that_the_engine_leaves_out_fails_the_attempt() {
 }
 
 #[test]
+fn a_task_does_not_loosen_the_bound_of_its_worker() {
+    for engine in BOTH {
+        let Some(contained) = Contained::new(engine, "operator", r#""--memory=64m", "--pids-limit=40""#) else {
+            continue;
+        };
+        let contained = contained.with(r#"limits = { memory = "128MiB", pids = 30 }"#);
+        let file = contained.dir.path().join("fleet.toml");
+        let show =
+            "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory.max pids/pids.max pids.max 2>/dev/null || :";
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace("echo ran", show)).unwrap();
+        let said = shown(&contained.run());
+        assert!(said.contains("1 passed") && said.contains("67108864") && !said.contains("134217728"), "{said}");
+        // The lower one of 40 and of 30 beside our own.
+        assert!(said.contains("40\n"), "{said}");
+    }
+}
+
+#[test]
 fn what_others_start_from_is_not_cleaned() {
     for engine in BOTH {
         let Some(contained) = Contained::new(engine, "operator", "") else { continue };

@@ -47,6 +47,21 @@ impl Bounds {
         }
     }
 
+    /// The lower one of each that both have: a task does not loosen what holds all that run on a worker. Of a flag that is
+    /// said twice an engine takes the last.
+    pub(super) fn within(self, args: &[String]) -> Self {
+        let all = split(args);
+        let of = |name: &str, read: fn(&str) -> Option<u64>| {
+            all.iter().rfind(|arg| arg.names.contains(&name)).and_then(|arg| read(arg.value))
+        };
+        let lower = |ours: Option<u64>, name, read| ours.map(|ours| of(name, read).map_or(ours, |own| own.min(ours)));
+        Self {
+            cpu_nano: lower(self.cpu_nano, "cpus", nano),
+            memory_bytes: lower(self.memory_bytes, "memory", bytes),
+            pids: lower(self.pids, "pids-limit", |text| text.trim().parse().ok().filter(|pids| *pids > 0)),
+        }
+    }
+
     pub(super) fn args(self) -> Vec<String> {
         let cpu = self.cpu_nano.map(|nano| format!("--cpus={}.{:09}", nano / NANO, nano % NANO));
         // Without swap beside it, as a control group of ours has none.
@@ -55,6 +70,34 @@ impl Bounds {
         let pids = self.pids.map(|pids| format!("--pids-limit={pids}"));
         [cpu, memory, swap, pids].into_iter().flatten().collect()
     }
+}
+
+/// `1.5` cores. As with sizes, 0 is no bound, and what cannot be read an engine does not read either.
+fn nano(text: &str) -> Option<u64> {
+    #[expect(clippy::cast_precision_loss, reason = "a core has few digits")]
+    let nano = text.trim().parse::<f64>().ok()? * NANO as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in the range")]
+    (1.0..1e18).contains(&nano).then_some(nano.round() as u64)
+}
+
+/// A size as the engines write it: `64m`, `1.5 GiB`, `512KB`, all of them in powers of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim_start();
+    let factor = match unit.strip_suffix('b').unwrap_or(unit).trim_end_matches('i') {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return None,
+    };
+    let bytes = number.parse::<f64>().ok()? * 1024_f64.powi(factor);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in the range")]
+    (1.0..1e19).contains(&bytes).then_some(bytes as u64)
 }
 
 /// One flag, or several of a letter in one word.
@@ -150,6 +193,29 @@ mod tests {
         assert_eq!(Bounds::of(&limits).args(), ["--cpus=1.500000000"]);
         let limits = Limits { cpu_milli: None, memory_bytes: Some(4096), pids: Some(9) };
         assert_eq!(Bounds::of(&limits).args(), ["--memory=4096", "--memory-swap=4096", "--pids-limit=29"]);
+    }
+
+    #[test]
+    fn the_lower_bound_counts() {
+        let limits = Limits { cpu_milli: Some(1500), memory_bytes: Some(128 << 20), pids: Some(PIDS_MAX) };
+        let all = Bounds::of(&limits);
+        assert_eq!(all.pids, Some(u64::from(PIDS_MAX)));
+        let within = |args: &str| {
+            let Bounds { cpu_nano, memory_bytes, pids } = all.within(&words(args));
+            (cpu_nano.unwrap() / NANO_IN_MILLI, memory_bytes.unwrap() >> 20, pids.unwrap())
+        };
+        let ours = (1500, 128, u64::from(PIDS_MAX));
+        for args in ["", "--cpus=2 -m 1g --pids-limit -1", "--cpus 0 --memory=0 --pids-limit=0", "--memory=64x"] {
+            assert_eq!(within(args), ours, "{args}");
+        }
+        for args in ["--memory=64m", "-m64M", "-im 64MiB", "--memory 65536k", "-m=67108864b", "-m 1g --memory=0.0625g"]
+        {
+            assert_eq!(within(args), (1500, 64, ours.2), "{args}");
+        }
+        assert_eq!(within("-m 64m -m 1g"), ours);
+        assert_eq!(within("--cpus .5 --pids-limit 9"), (500, 128, 9));
+        // What the task does not bound is the worker's to say.
+        assert_eq!(Bounds::default().within(&words("-m 64m")), Bounds::default());
     }
 
     #[test]
