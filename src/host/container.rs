@@ -120,7 +120,7 @@ pub fn connect(
     }
     let says_no_network = cell.and_then(|cell| cell.sandbox.as_ref()).is_some_and(|opened| !opened.network);
     command.args(cell.map(Cell::args).unwrap_or_default());
-    command.args(args::beside(says_no_network, &container.args));
+    command.args(args::with_sources(&args::beside(says_no_network, &container.args), &site.workspace));
     // The last of two is taken, and these are promised.
     let bounds = cell.and_then(|cell| cell.limits.as_ref()).map(|limits| Bounds::of(limits).within(&container.args));
     command.args(bounds.map(Bounds::args).unwrap_or_default());

@@ -170,6 +170,27 @@ fn a_task_does_not_loosen_the_bound_of_its_worker() {
 }
 
 #[test]
+fn a_mount_whose_source_is_not_there_is_refused() {
+    for engine in BOTH {
+        let Some(contained) = Contained::new(engine, "local", r#""--network=none", "-v", "./no/no:/x""#) else {
+            continue;
+        };
+        let source = contained.dir.path().join("no/no");
+        let output = contained.run();
+        let said = shown(&output);
+        assert_eq!(output.status.code(), Some(9), "{said}");
+        assert!(said.contains(&source.display().to_string()), "{said}");
+        assert!(!source.exists(), "{said}");
+        fs::create_dir_all(&source).unwrap();
+        fs::write(source.join("in"), "is mounted").unwrap();
+        let file = contained.dir.path().join("fleet.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace("echo ran", "cat /x/in")).unwrap();
+        let said = shown(&contained.run());
+        assert!(said.contains("is mounted"), "{said}");
+    }
+}
+
+#[test]
 fn what_others_start_from_is_not_cleaned() {
     for engine in BOTH {
         let Some(contained) = Contained::new(engine, "operator", "") else { continue };

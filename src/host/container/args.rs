@@ -1,6 +1,8 @@
 //! The `args` of a worker, flag by flag: which of them ours say already, and which mean something to the containers
 //! that only bring the supervisor into a volume.
 
+use std::path::{Component, Path, PathBuf};
+
 use crate::model::{Limits, PIDS_MAX};
 use crate::spec::container::FLAGS;
 
@@ -155,6 +157,44 @@ pub(super) fn beside(ours_say_no_network: bool, args: &[String]) -> Vec<String> 
     split(args).iter().filter(|arg| !is_said(arg)).flat_map(|arg| arg.words).cloned().collect()
 }
 
+/// A folder or file that is mounted, as `--mount` says it: for `--volume` docker makes a source that is not there, as root,
+/// and podman names no more than its first missing part. What has options that only `--volume` knows stays.
+pub(super) fn with_sources(args: &[String], workspace: &Path) -> Vec<String> {
+    let said = |arg: &Arg<'_>| {
+        let mount = (arg.names == ["volume"]).then(|| bind(arg.value, workspace)).flatten();
+        mount.map_or_else(|| arg.words.to_vec(), |mount| vec!["--mount".to_owned(), mount])
+    };
+    split(args).iter().flat_map(said).collect()
+}
+
+fn bind(value: &str, workspace: &Path) -> Option<String> {
+    let mut parts = value.split(':');
+    let (source, target) = (parts.next()?, parts.next()?);
+    let read_only = match (parts.next(), parts.next()) {
+        (None | Some("rw"), None) => "",
+        (Some("ro"), None) => ",readonly",
+        _ => return None,
+    };
+    // Without a slash or a dot it is the name of a volume.
+    let is_path = source.starts_with(['/', '.']) && target.starts_with('/');
+    let source = absolute(&workspace.join(source))?;
+    let is_plain = !value.contains([',', '"']) && !source.contains([',', '"']);
+    (is_path && is_plain).then(|| format!("type=bind,source={source},target={target}{read_only}"))
+}
+
+/// Without `.` and `..`, as docker reads a path; `None` when it is no text.
+fn absolute(path: &Path) -> Option<String> {
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(whole.pop()),
+            part => whole.push(part),
+        }
+    }
+    whole.into_os_string().into_string().ok()
+}
+
 /// Whether what is in the image cannot be written to, and nothing else is where a supervisor looks for room.
 pub(super) fn leave_no_room(args: &[String]) -> bool {
     let all = split(args);
@@ -216,6 +256,20 @@ mod tests {
         assert_eq!(within("--cpus .5 --pids-limit 9"), (500, 128, 9));
         // What the task does not bound is the worker's to say.
         assert_eq!(Bounds::default().within(&words("-m 64m")), Bounds::default());
+    }
+
+    #[test]
+    fn what_is_mounted_has_to_be_there() {
+        let said = |args: &str| with_sources(&words(args), Path::new("/ws/a")).join(" ");
+        for args in ["-v ./b/../c:/x:rw", "-v=./c:/x", "-v./c:/x", "--volume /ws/a/c:/x"] {
+            assert_eq!(said(&format!("--init {args}")), "--init --mount type=bind,source=/ws/a/c,target=/x", "{args}");
+        }
+        assert_eq!(said("--volume=../c:/x:ro -m 1g"), "--mount type=bind,source=/ws/c,target=/x,readonly -m 1g");
+        for args in
+            ["-v name:/x", "-v /x", "-v ./a:/x:z", "-v ./a:/x:ro,z", "-v ./a,b:/x", "-v ./a:x", "-Pv ./a:/x", "-v"]
+        {
+            assert_eq!(said(args), args);
+        }
     }
 
     #[test]
