@@ -229,7 +229,8 @@ fn settings(limits: Limits, extra: u32) -> Vec<(Controller, Settings)> {
         all.push((Controller::Memory, Settings { one, two }));
     }
     if let Some(pids) = limits.pids {
-        let bound = pids.saturating_add(extra).min(PIDS_MAX).to_string();
+        // What comes from us makes no bound one that the kernel refuses.
+        let bound = pids.saturating_add(extra).min(PIDS_MAX.max(pids)).to_string();
         all.push((
             Controller::Pids,
             Settings { one: vec![must("pids.max", bound.clone())], two: vec![must("pids.max", bound)] },
