@@ -127,8 +127,13 @@ fn what_a_program_started_ends_with_it_when_its_time_is_up() {
             break;
         }
     }
-    let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    // It was ended, and ends when it gets a processor.
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    let begun = Instant::now();
+    while !(state().is_empty() || state().contains(") Z ")) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", state());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// As an agent does that is started on the way.
