@@ -10,6 +10,7 @@ use std::sync::Arc;
 use globset::Glob;
 
 use crate::supervisor::frame::Env;
+use crate::supervisor::lookup;
 
 /// What every task gets from the caller's environment when it is there. A trailing `*` stands for any ending.
 /// The list is part of the format: `book/src/reference/environment.md` prints it and a test holds the two against each other.
@@ -199,11 +200,9 @@ impl Environments {
     /// The absolute path of a program as the task would find it: by PATH when it is a bare name, else from `cwd`.
     /// Looked up once for each name, PATH and folder.
     pub(crate) fn program(&mut self, name: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
-        // A bare name does not depend on the folder unless PATH has a relative entry, which `which_in` resolves there.
-        let folder =
-            if name.contains('/') || path.split(':').any(|p| !p.starts_with('/')) { cwd } else { Path::new("") };
+        let folder = if lookup::depends_on_folder(name, path) { cwd } else { Path::new("") };
         let key = (name.to_owned(), path.to_owned(), folder.to_owned());
-        self.programs.entry(key).or_insert_with(|| which::which_in(name, Some(path), cwd).ok()).clone()
+        self.programs.entry(key).or_insert_with(|| lookup::find(name, path, cwd)).clone()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::scorer::{self, CommandRule};
 use crate::store::Store;
 use crate::store::scan::{self, ScanError};
 use crate::supervisor::frame::{Spawn, Staged, Streams};
+use crate::supervisor::lookup;
 use crate::time::millis;
 
 /// Why an attempt cannot be started, in words for the receipt.
@@ -218,8 +219,7 @@ fn process(
     let private = common.confine.as_ref().and_then(|confine| confine.private.as_deref());
     let temporary = private.map(|private| ("TMPDIR".to_owned(), format!("{private}/tmp")));
     let Some(program) = engine.environments.program(&argv[0], &path, &cwd) else {
-        let place = if argv[0].contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
-        return Err(Refused(format!("the program `{}` {place}", argv[0])));
+        return Err(Refused(lookup::missing(&argv[0])));
     };
     argv[0] = text(&program)?;
     if common.confine.as_ref().is_some_and(|confine| confine.private.is_some()) {

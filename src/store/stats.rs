@@ -87,9 +87,7 @@ impl Stat {
         Ok(Self::of(&rustix::fs::fstat(file)?))
     }
 
-    /// A time that does not fit is one far away, which is never believed.
-    pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
-        let stamp = |seconds: i128, nanos: i128| i64::try_from(seconds * 1_000_000_000 + nanos).unwrap_or(i64::MAX);
+    fn of(stat: &rustix::fs::Stat) -> Self {
         let number = |value: i128| u64::try_from(value).unwrap_or(u64::MAX);
         Self {
             size: number(i128::from(stat.st_size)),
@@ -98,6 +96,19 @@ impl Stat {
             inode: number(i128::from(stat.st_ino)),
             device: number(i128::from(stat.st_dev) & i128::from(u64::MAX)),
             mode: u32::try_from(i128::from(stat.st_mode)).unwrap_or_default(),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of_extended(about: &rustix::fs::Statx) -> Self {
+        let time = |time: rustix::fs::StatxTimestamp| stamp(time.tv_sec.into(), time.tv_nsec.into());
+        Self {
+            size: about.stx_size,
+            mtime: time(about.stx_mtime),
+            ctime: time(about.stx_ctime),
+            inode: about.stx_ino,
+            device: rustix::fs::makedev(about.stx_dev_major, about.stx_dev_minor),
+            mode: about.stx_mode.into(),
         }
     }
 
@@ -123,6 +134,11 @@ impl Stat {
         let whole = |stamp: i64| stamp % 1_000_000_000 == 0;
         if whole(self.mtime) || whole(self.ctime) { GRANULARITY_COARSE_NS } else { GRANULARITY_NS }
     }
+}
+
+/// A time that does not fit is one far away, which is never believed.
+fn stamp(seconds: i128, nanos: i128) -> i64 {
+    i64::try_from(seconds * 1_000_000_000 + nanos).unwrap_or(i64::MAX)
 }
 
 impl Entry {

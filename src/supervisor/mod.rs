@@ -5,6 +5,7 @@
 //! `confine` what holds a task, `trial` what could on this machine · `group` control groups · `secrets` values as
 //! private files · `owner` what a dead supervisor left outside of the state directory · `stage` attempts that work on a
 //! copy · `guard` the supervisor's parent where the engine is not · `program` this program, to be started again ·
+//! `lookup` the programs of tasks ·
 //! `underway` spawns that have begun · `clock` the time that limits count ·
 //! `terminal` single keys while a run goes on · `disposition` which signals we were told to ignore · `wire` buffers and
 //! splicing · `sys` system calls.
@@ -21,6 +22,7 @@ pub mod exits;
 pub mod frame;
 mod group;
 mod guard;
+pub(crate) mod lookup;
 mod owner;
 mod process;
 pub mod program;

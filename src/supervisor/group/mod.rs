@@ -15,6 +15,7 @@ use std::sync::PoisonError;
 
 use super::frame::Limits;
 use super::owner;
+use crate::model::PIDS_MAX;
 pub(super) use find::ADVICE;
 use find::{Hierarchies, Place, Version};
 
@@ -23,9 +24,6 @@ const PREFIX: &str = "fleet.";
 /// The time over which cores are counted, and a longer one for shares that would be less than a millisecond of it.
 const PERIOD_US: u64 = 100_000;
 const LONG_PERIOD_US: u64 = 1_000_000;
-
-/// The largest bound on processes that the kernel takes.
-const PIDS_MAX: u32 = 1 << 22;
 
 /// Where a container finds its own group in either version.
 const OWN_EVENTS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];

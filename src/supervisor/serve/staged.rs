@@ -11,7 +11,7 @@ use crate::supervisor::frame::{
 };
 use crate::supervisor::stage::place::Place;
 use crate::supervisor::stage::{Next, Stages};
-use crate::supervisor::{guard, sweep, sys};
+use crate::supervisor::{guard, lookup, sweep, sys};
 
 /// The engine's silence is looked at this often.
 const LEASE_LOOKS: u64 = 4;
@@ -133,7 +133,7 @@ impl Server {
         let set = spawn.set.iter().rev().find(|(variable, _)| variable == "PATH").map(|(_, value)| value.as_str());
         let base = self.bases.get(&spawn.env).and_then(|base| base.value("PATH"));
         let path = set.or(base).unwrap_or_default();
-        let depends_on_folder = name.contains('/') || path.split(':').any(|folder| !folder.starts_with('/'));
+        let depends_on_folder = lookup::depends_on_folder(&name, path);
         let key = (name, path.to_owned());
         if let Some(program) = self.programs.get(&key).filter(|_| !depends_on_folder) {
             spawn.argv[0].clone_from(program);
@@ -195,9 +195,6 @@ impl Server {
 }
 
 fn find(name: &str, path: &str, folder: &Path) -> Result<String, NotStarted> {
-    let found = which::which_in(name, Some(path), folder).ok();
-    found.and_then(|program| program.to_str().map(str::to_owned)).ok_or_else(|| {
-        let place = if name.contains('/') { "does not exist or is not executable" } else { "is not on PATH" };
-        NotStarted { cause: NotStartedCause::NotFound, error: format!("the program `{name}` {place}") }
-    })
+    let found = lookup::find(name, path, folder).and_then(|program| program.to_str().map(str::to_owned));
+    found.ok_or_else(|| NotStarted { cause: NotStartedCause::NotFound, error: lookup::missing(name) })
 }

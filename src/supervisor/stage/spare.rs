@@ -44,7 +44,7 @@ pub(super) struct Traces {
 #[derive(Debug, PartialEq, Eq)]
 struct Trace {
     stat: Stat,
-    names: u64,
+    names: u32,
     owner: (u32, u32),
     /// Bytes that the names of its extended attributes take.
     attributes: usize,
@@ -130,18 +130,18 @@ impl Trace {
     }
 
     /// Of what is at a path, no link followed.
-    #[allow(clippy::useless_conversion, reason = "its type differs by processor")]
     fn at(root: &Root, path: &Path, digest: Option<Digest>) -> io::Result<Self> {
         let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let about = rustix::fs::statat(root.as_fd(), here, AtFlags::SYMLINK_NOFOLLOW)?;
+        let wanted = StatxFlags::BASIC_STATS | MOUNT;
+        let about = rustix::fs::statx(root.as_fd(), here, AtFlags::SYMLINK_NOFOLLOW, wanted)?;
         // A file system without them has none.
         let attributes = rustix::fs::llistxattr(root.path().join(path), &mut [0_u8; 0]).unwrap_or_default();
         Ok(Self {
-            stat: Stat::of(&about),
-            names: u64::from(about.st_nlink),
-            owner: (about.st_uid, about.st_gid),
+            stat: Stat::of_extended(&about),
+            names: about.stx_nlink,
+            owner: (about.stx_uid, about.stx_gid),
             attributes,
-            mount: rustix::fs::statx(root.as_fd(), here, AtFlags::SYMLINK_NOFOLLOW, MOUNT).map_or(0, |x| x.stx_mnt_id),
+            mount: about.stx_mnt_id,
             digest,
         })
     }
