@@ -14,7 +14,7 @@ fn a_machine_that_comes_back_is_used_again() {
     for (way, lose) in WAYS {
         let Some(world) = World::that_waits("2m", &on_one(RUNS)) else { return };
         let run = world.start();
-        world.until("it runs", || world.runs_on(0));
+        world.until("it runs", || world.runs_on(0) && world.is_told());
         lose(&world.machines[0]);
         world.until("it is seen", || world.has_said("trying again for 2m"));
         world.until("nothing of it is left", || !world.runs_on(0));
@@ -48,7 +48,7 @@ fn what_had_not_begun_waits_and_needs_no_retry() {
     });
     let Some(world) = World::that_waits("2m", &tasks) else { return };
     let run = world.start();
-    world.until("it runs", || world.runs_on(0));
+    world.until("it runs", || world.runs_on(0) && world.is_told());
     world.machines[0].kill_sshd();
     world.until("it is seen", || world.has_said("trying again for 2m"));
     world.until("nothing of it is left", || !world.runs_on(0));
@@ -66,7 +66,7 @@ fn what_had_not_begun_waits_and_needs_no_retry() {
 fn a_machine_that_does_not_come_back_is_given_up() {
     let Some(world) = World::that_waits("4s", &on_one(RUNS)) else { return };
     let run = world.start();
-    world.until("it runs", || world.runs_on(0));
+    world.until("it runs", || world.runs_on(0) && world.is_told());
     world.machines[0].power_off();
     let seen = run.ends();
     assert_eq!(seen.code, Some(9), "{}", seen.said);
@@ -103,7 +103,7 @@ fn a_machine_that_was_never_there_costs_no_time_when_nobody_tries_again() {
 fn a_run_that_waits_for_a_machine_can_be_cancelled() {
     let Some(world) = World::that_waits("24h", &on_one(RUNS)) else { return };
     let run = world.start();
-    world.until("it runs", || world.runs_on(0));
+    world.until("it runs", || world.runs_on(0) && world.is_told());
     world.machines[0].power_off();
     world.until("it is seen", || world.has_said("trying again for 1d"));
     run.interrupt();

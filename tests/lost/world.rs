@@ -147,6 +147,11 @@ impl World {
         self.machines[machine].processes().iter().any(|process| process.mentions(&self.mark))
     }
 
+    /// Whether a worker has said of a task that it runs. A machine that is lost before it has said anything was never reached.
+    pub(crate) fn is_told(&self) -> bool {
+        self.records().iter().any(|record| record["event"]["state"] == "running")
+    }
+
     /// Which machine has the task, once one has.
     pub(crate) fn where_it_runs(&self) -> usize {
         let mut there = 0;
